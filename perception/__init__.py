@@ -1,0 +1,1 @@
+"""bevfuse: camera + LiDAR perception in bird's-eye view. Start reading at perception/detector.py."""

@@ -1,0 +1,1 @@
+"""Weights: the native format, and importers for public checkpoints."""

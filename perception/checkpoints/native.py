@@ -1,0 +1,85 @@
+"""The native checkpoint: a safetensors file whose tensors carry the network's own names, one for one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from calibration.errors import InputError
+
+METADATA = {"format": "bevfuse-weights-1"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How a set of tensors fits a network, by the network's names."""
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]  # the network has it, the file hasn't
+    unexpected: tuple[str, ...]  # the file has it, the network hasn't
+    misshapen: tuple[str, ...]  # "name: expected (..), got (..)"
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.unexpected or self.misshapen)
+
+    @staticmethod
+    def of(network: nn.Module, weights: Mapping[str, Tensor]) -> Comparison:
+        """Compare without loading anything."""
+        own = network.state_dict()
+        both = [name for name in own if name in weights]
+        fits = {name: own[name].shape == weights[name].shape for name in both}
+        shapes = {name: (tuple(own[name].shape), tuple(weights[name].shape)) for name in both if not fits[name]}
+        return Comparison(
+            tuple(name for name in both if fits[name]),
+            tuple(name for name in own if name not in weights),
+            tuple(name for name in weights if name not in own),
+            tuple(f"{name}: expected {want}, got {got}" for name, (want, got) in shapes.items()),
+        )
+
+
+def save_weights(path: str | Path, weights: Mapping[str, Tensor]) -> None:
+    """Write the file, whole or not at all."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary, METADATA)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Load every tensor of the network from the file.
+
+    Raises InputError if it is no checkpoint, or has missing, unexpected or wrongly shaped tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(str(path), "a checkpoint (.safetensors)", "no such file")
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        got, fix = f"another kind of file ({error})", "make one with tools/import_checkpoint.py"
+        raise InputError(str(path), "a checkpoint (.safetensors)", got, fix) from error
+    require_complete(Comparison.of(network, weights), str(path))
+    network.load_state_dict(weights)
+
+
+def require_complete(comparison: Comparison, what: str) -> None:
+    """Raise InputError that counts what doesn't fit and names the first of each kind."""
+    kinds = {"missing": comparison.missing, "unexpected": comparison.unexpected, "wrong shape": comparison.misshapen}
+    found = [
+        f"{len(names)} {kind} ({names[0]}{', ...' if names[1:] else ''})" for kind, names in kinds.items() if names
+    ]
+    if found:
+        expected = (
+            f"the network's {len(comparison.loaded) + len(comparison.missing) + len(comparison.misshapen)} tensors"
+        )
+        raise InputError(what, expected, ", ".join(found), "use the configuration that this checkpoint was made for")

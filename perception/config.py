@@ -1,0 +1,198 @@
+"""Typed configuration: one YAML file describes one experiment, completely.
+
+A section with a `name` picks a file: `head: {name: transfusion}` is perception/model/heads/transfusion.py, which holds
+its own `Settings` beside the code they set. There is no registry; a new file is a new choice. Unknown or misspelt keys
+and names raise InputError with the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from calibration.errors import InputError
+from calibration.spelling import did_you_mean
+
+Pair = tuple[int, int]
+Triple = tuple[int, int, int]
+Vector3 = tuple[float, float, float]
+
+
+class Settings(BaseModel):
+    """A section of a configuration: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys_only(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise ValueError(f"expected a known key, got {key!r}; {did_you_mean(key, cls.model_fields)}")
+        return data
+
+
+def plugin_names(package: str) -> list[str]:
+    """The files of a plug-in folder like "perception.model.heads", by name, without importing any of them."""
+    folder = Path(__file__).resolve().parent.joinpath(*package.split(".")[1:])
+    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+
+
+def _settings_of_plugin(package: str, data: Any) -> Settings:
+    if isinstance(data, Settings):
+        return data
+    if not isinstance(data, dict) or "name" not in data:
+        raise ValueError(f"expected a section with a `name`, got {data!r}; choose from {plugin_names(package)}")
+    name = data["name"]
+    names = plugin_names(package)
+    if name not in names:
+        raise ValueError(f"name: expected a known name, got {name!r}; {did_you_mean(name, names)}")
+    return importlib.import_module(f"{package}.{name}").Settings.model_validate(data)
+
+
+def _plugin(package: str) -> Any:
+    return Annotated[Any, BeforeValidator(partial(_settings_of_plugin, package))]
+
+
+class GridSettings(Settings):
+    """What is detected in, in the lidar frame, and how finely it is cut into voxels."""
+
+    lower: Vector3  # m; a point counts if it is strictly inside
+    upper: Vector3  # m
+    voxel: Vector3  # m
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> GridSettings:
+        for low, high, size in zip(self.lower, self.upper, self.voxel, strict=True):
+            if not (size > 0 and high - low >= size):
+                raise ValueError(f"expected lower < upper and voxel > 0, got {self.lower}, {self.upper}, {self.voxel}")
+        return self
+
+
+class PointSettings(Settings):
+    """The LiDAR input."""
+
+    sweeps: int = Field(9, ge=0)  # clouds before the keyframe that are added to it
+    remove_radius_m: float = Field(1.0, ge=0)  # returns from the own car, dropped from the sweeps
+    max_points_per_voxel: int | None = Field(10, ge=1)  # first come; null averages all of them
+    max_voxels: int | None = Field(160_000, ge=1)  # first come; null keeps all
+
+
+class ImageSettings(Settings):
+    """The camera input: each image is scaled to a width, then a window is cut out of it."""
+
+    cameras: tuple[str, ...]  # in the order in which the network sees them
+    resized_width: int = Field(gt=0)  # px; the height keeps the aspect ratio
+    size: Pair  # px, width and height of the window: centred, at the bottom of the scaled image
+    mean: Vector3 = (123.675, 116.28, 103.53)  # ImageNet, RGB, 0-255
+    std: Vector3 = (58.395, 57.12, 57.375)
+
+
+class SparseEncoderSettings(Settings):
+    """The LiDAR branch: a stack of sparse residual stages, see perception/model/sparse_encoder.py."""
+
+    stage_channels: tuple[int, ...] = (16, 32, 64, 128)  # of each stage's residual blocks; the first also of the stem
+    blocks_per_stage: int = 2
+    down_padding_z: tuple[int, ...] = (
+        1,
+        1,
+        0,
+    )  # padding in z of the stride-2 convolution that ends each stage but the last
+    out_channels: int = 128
+
+
+class BevDecoderSettings(Settings):
+    """SECOND and its FPN: residual-free stages over the BEV map, then all brought to the first one's scale."""
+
+    stage_channels: tuple[int, ...] = (128, 256)
+    stage_layers: tuple[int, ...] = (5, 5)  # 3x3 convolutions after each stage's first
+    stage_strides: tuple[int, ...] = (1, 2)
+    out_channels: tuple[int, ...] = (256, 256)  # of each stage, concatenated
+
+
+class DetectorConfig(Settings):
+    """One detector. Sections left out are branches left out: no `images`, no cameras."""
+
+    format: Literal["bevfuse-config-1"] = "bevfuse-config-1"
+    classes: tuple[str, ...]
+    grid: GridSettings
+    points: PointSettings | None = None
+    sparse_encoder: SparseEncoderSettings | None = None
+    images: ImageSettings | None = None
+    image_backbone: _plugin("perception.model.image_backbones") = None
+    image_neck: _plugin("perception.model.image_necks") = None
+    view_transform: _plugin("perception.model.view_transforms") = None
+    fuser: _plugin("perception.model.fusers") = None
+    bev_decoder: BevDecoderSettings
+    head: _plugin("perception.model.heads")
+
+    @model_validator(mode="after")
+    def _branches_are_whole(self) -> DetectorConfig:
+        branches = {
+            "LiDAR": ("points", "sparse_encoder"),
+            "camera": ("images", "image_backbone", "image_neck", "view_transform"),
+        }
+        whole = []
+        for branch, sections in branches.items():
+            absent = [section for section in sections if getattr(self, section) is None]
+            if absent and len(absent) < len(sections):
+                raise ValueError(f"expected all of {', '.join(sections)} for the {branch} branch, got no {absent[0]}")
+            whole.append(not absent)
+        if not any(whole):
+            raise ValueError("expected a LiDAR branch, a camera branch or both, got neither")
+        if all(whole) != (self.fuser is not None):
+            raise ValueError("expected a fuser where there are two branches and none where there is one")
+        return self
+
+    @property
+    def uses_cameras(self) -> bool:
+        return self.images is not None
+
+    @property
+    def uses_lidar(self) -> bool:
+        return self.points is not None
+
+
+def load_config(path: str | Path) -> DetectorConfig:
+    """Read and check a YAML file.
+
+    Raises InputError if it is missing, is no YAML, or has keys or values that the configuration does not know.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(str(path), "a configuration file (.yaml)", "no such file", "see configs/")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(str(path), "YAML", " ".join(str(error).split())) from error
+    if not isinstance(data, dict):
+        raise InputError(str(path), "a mapping of sections", type(data).__name__)
+    return parse_config(data, str(path))
+
+
+def parse_config(data: dict, what: str = "configuration") -> DetectorConfig:
+    """Check configuration data; the first mistake raises InputError, told by its place in the file."""
+    try:
+        return DetectorConfig.model_validate(data)
+    except ValidationError as error:
+        raise _input_error(error, what) from error
+
+
+def _input_error(error: ValidationError, what: str) -> InputError:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    inner = first.get("ctx", {}).get("error")
+    if isinstance(inner, ValidationError):  # a plug-in's own section
+        return _input_error(inner, f"{what}: {place}")
+    text = re.sub(r"^Value error, ", "", first["msg"])
+    expected, separator, got = text.removeprefix("expected ").partition(", got ")
+    if not separator:
+        expected, got = text, repr(first["input"]) if first["type"] != "missing" else f"no {place}"
+    return InputError(f"{what}: {place}" if place else what, expected, got)

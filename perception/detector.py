@@ -1,0 +1,75 @@
+"""The detector: sensor data of an instant in, boxes out. Read this first.
+
+    detector = load_detector("configs/bevfusion_lidar_camera.yaml", "bevfusion.safetensors")
+    for frame in open_source("nuscenes", root, ...):
+        boxes = detector(frame)
+
+A Frame may lack any of its cameras, its cloud, or both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from calibration.errors import InputError
+from perception.checkpoints.native import load_weights
+from perception.config import DetectorConfig, load_config
+from perception.model.network import Network
+from perception.prepare import prepare
+from perception.types import Boxes3D, Frame
+
+
+class Detector:
+    """A network with its weights on a device."""
+
+    def __init__(self, config: DetectorConfig, network: Network, device: torch.device | str = "cpu") -> None:
+        self.config = config
+        self.device = torch.device(device)
+        self.network = network.to(self.device).eval()
+
+    def __call__(self, frame: Frame) -> Boxes3D:
+        """The boxes of one frame, in its lidar frame."""
+        return self.detect([frame])[0]
+
+    @torch.inference_mode()
+    def detect(self, frames: Sequence[Frame]) -> list[Boxes3D]:
+        """The boxes of each frame; one pass for all of them.
+
+        A frame with nothing that this detector could look at gets no boxes.
+        """
+        if not frames:
+            return []
+        outputs = self.network(prepare(frames, self.config).to(self.device))
+        found = self.network.head.decode(outputs)
+        return [boxes if self._sees(frame) else boxes.select([]) for frame, boxes in zip(frames, found, strict=True)]
+
+    def _sees(self, frame: Frame) -> bool:
+        cloud = self.config.uses_lidar and frame.cloud is not None and len(frame.cloud.points)
+        cameras = self.config.uses_cameras and any(name in frame.cameras for name in self.config.images.cameras)
+        return bool(cloud or cameras)
+
+
+def load_detector(config: str | Path, checkpoint: str | Path, device: str = "cpu") -> Detector:
+    """A Detector from a YAML file and a native checkpoint (tools/import_checkpoint.py makes one of a public one).
+
+    Raises InputError for a configuration, checkpoint or device that can't be used, or that don't fit together.
+    """
+    settings = load_config(config)
+    chosen = choose_device(device)
+    network = Network(settings)
+    load_weights(network, checkpoint)
+    return Detector(settings, network, chosen)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called "cpu", "cuda", "cuda:1"...; raises InputError if this machine doesn't have it."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises AssertionError where it was built without CUDA
+        got = str(error).splitlines()[0]
+        raise InputError(f"device {name!r}", "a device of this machine", got, "use --device cpu") from error
+    return device

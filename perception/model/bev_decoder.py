@@ -1,0 +1,60 @@
+"""The BEV decoder: SECOND's convolution stages and the pyramid that brings them to one scale.
+
+Yan et al., "SECOND: Sparsely Embedded Convolutional Detection", Sensors 2018. BatchNorm uses eps 1e-3 and momentum
+0.01, as there.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from perception.config import BevDecoderSettings
+
+
+class BevDecoder(nn.Module):
+    """BEV map (B, in_channels, X, Y) -> (B, out_channels, X / s, Y / s) with s the first stage's stride."""
+
+    def __init__(self, in_channels: int, settings: BevDecoderSettings) -> None:
+        super().__init__()
+        widths = (in_channels, *settings.stage_channels)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                *_convolution(widths[i], widths[i + 1], stride), *_convolution(widths[i + 1], widths[i + 1], 1, layers)
+            )
+            for i, (stride, layers) in enumerate(zip(settings.stage_strides, settings.stage_layers, strict=True))
+        )
+        self.deblocks = nn.ModuleList()
+        scale = 1
+        for i, (width, out) in enumerate(zip(settings.stage_channels, settings.out_channels, strict=True)):
+            scale *= settings.stage_strides[i] if i else 1
+            self.deblocks.append(_upsampling(width, out, scale))
+        self.out_channels = sum(settings.out_channels)
+        self.stride = settings.stage_strides[0]
+
+    def forward(self, bev: Tensor) -> Tensor:
+        outputs = []
+        for block, deblock in zip(self.blocks, self.deblocks, strict=True):
+            bev = block(bev)
+            outputs.append(deblock(bev))
+        return torch.cat(outputs, dim=1)
+
+
+def _convolution(in_channels: int, out_channels: int, stride: int, times: int = 1) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for _ in range(times):
+        layers.append(nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False))
+        layers += [_norm(out_channels), nn.ReLU(inplace=True)]
+    return layers
+
+
+def _upsampling(in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
+    if scale == 1:
+        conv: nn.Module = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+    else:
+        conv = nn.ConvTranspose2d(in_channels, out_channels, scale, stride=scale, bias=False)
+    return nn.Sequential(conv, _norm(out_channels), nn.ReLU(inplace=True))
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)

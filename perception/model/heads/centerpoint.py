@@ -1,0 +1,135 @@
+"""The CenterPoint head: every object is a peak of its class's heatmap, with its box regressed at that cell.
+
+Yin et al., "Center-based 3D Object Detection and Tracking", CVPR 2021. Classes of like size share a group with its own
+branches, as there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from calibration.errors import InputError
+from calibration.spelling import did_you_mean
+from perception.config import Settings as BaseSettings
+from perception.model.boxes import boxes_of_frame
+from perception.model.grid import BevGrid
+from perception.model.layers import conv_norm_relu
+from perception.ops.nms import circle_nms
+from perception.types import Boxes3D
+
+REGRESSION = {"offset": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
+
+
+class Group(BaseSettings):
+    """Classes that share branches and a suppression radius."""
+
+    classes: tuple[str, ...]
+    nms_radius_m: float  # of two detections closer than this the worse one goes
+
+
+class Settings(BaseSettings):
+    """The groups hold every class of the detector exactly once."""
+
+    name: Literal["centerpoint"] = "centerpoint"
+    groups: tuple[Group, ...]
+    shared_channels: int = 64
+    candidates: int = 500  # peaks looked at, a group and frame
+    max_boxes: int = 83  # kept after suppression, a group and frame
+    center_limit: tuple[float, ...] = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0)  # m, boxes centred outside are dropped
+    prior: float = 0.1  # probability the heatmap starts from in training
+
+    @model_validator(mode="after")
+    def _no_class_twice(self) -> Settings:
+        names = [name for group in self.groups for name in group.classes]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"groups: expected every class once, got {name!r} twice")
+        return self
+
+    def build(self, in_channels: int, grid: BevGrid, class_names: tuple[str, ...]) -> CenterPointHead:
+        names = [name for group in self.groups for name in group.classes]
+        for name in (*names, *class_names):
+            if name not in names or name not in class_names:
+                raise InputError(
+                    "head.groups", f"each of {', '.join(class_names)} once", repr(name), did_you_mean(name, class_names)
+                )
+        return CenterPointHead(self, in_channels, grid, class_names)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Raw predictions of G groups at every cell."""
+
+    heatmap: Tensor  # (B, classes, X, Y) logits
+    offset: Tensor  # (B, G, 2, X, Y) of the centre from the cell's lower corner, cells
+    height: Tensor  # (B, G, 1, X, Y) m, gravity centre
+    dim: Tensor  # (B, G, 3, X, Y) log of length, width, height in m
+    rot: Tensor  # (B, G, 2, X, Y) sine, cosine
+    vel: Tensor  # (B, G, 2, X, Y) m/s
+
+
+class CenterPointHead(nn.Module):
+    """BEV map (B, in_channels, X, Y) -> Outputs; `decode` makes boxes of them."""
+
+    def __init__(self, settings: Settings, in_channels: int, grid: BevGrid, class_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.settings, self.grid, self.class_names = settings, grid, class_names
+        self.labels = [[class_names.index(name) for name in group.classes] for group in settings.groups]
+        self.shared_conv = conv_norm_relu(in_channels, settings.shared_channels, kernel=3)
+        self.groups = nn.ModuleList(self._branches(len(labels)) for labels in self.labels)
+
+    def _branches(self, classes: int) -> nn.ModuleDict:
+        width = self.settings.shared_channels
+        branches = nn.ModuleDict()
+        for name, channels in {**REGRESSION, "heatmap": classes}.items():
+            branches[name] = nn.Sequential(conv_norm_relu(width, width, 3), nn.Conv2d(width, channels, 3, padding=1))
+        prior = self.settings.prior
+        nn.init.constant_(branches["heatmap"][-1].bias, math.log(prior / (1 - prior)))
+        return branches
+
+    def forward(self, bev: Tensor) -> Outputs:
+        features = self.shared_conv(bev)
+        regressed: dict[str, list[Tensor]] = {name: [] for name in REGRESSION}
+        heatmaps: dict[int, Tensor] = {}
+        for labels, branches in zip(self.labels, self.groups, strict=True):
+            heatmaps |= dict(zip(labels, branches["heatmap"](features).unbind(dim=1), strict=True))
+            for name, maps in regressed.items():
+                maps.append(branches[name](features))
+        heatmap = torch.stack([heatmaps[label] for label in range(len(self.class_names))], dim=1)
+        return Outputs(heatmap, **{name: torch.stack(maps, dim=1) for name, maps in regressed.items()})
+
+    def decode(self, outputs: Outputs) -> list[Boxes3D]:
+        """One Boxes3D a frame, best first within each group."""
+        heat = outputs.heatmap.sigmoid()
+        heat = heat * (heat == F.max_pool2d(heat, 3, stride=1, padding=1))
+        return [self._decode_frame(heat, outputs, frame) for frame in range(len(heat))]
+
+    def _decode_frame(self, heat: Tensor, outputs: Outputs, frame: int) -> Boxes3D:
+        found = [self._decode_group(heat[frame, labels], outputs, frame, g) for g, labels in enumerate(self.labels)]
+        return boxes_of_frame(*(torch.cat(column) for column in zip(*found, strict=True)), self.class_names)
+
+    def _decode_group(self, heat: Tensor, outputs: Outputs, frame: int, group: int) -> tuple[Tensor, ...]:
+        """Centres, sizes, yaws, velocities, scores and labels of one group's boxes."""
+        cells = heat[0].numel()
+        scores, ranked = torch.sort(heat.flatten(), descending=True, stable=True)
+        count = min(self.settings.candidates, int((scores > 0).sum()))
+        scores, place = scores[:count], ranked[:count] % cells
+        labels = torch.tensor(self.labels[group], device=heat.device)[ranked[:count] // cells]
+        at = {name: getattr(outputs, name)[frame, group].flatten(1)[:, place].T for name in REGRESSION}
+        corner = torch.stack([place // self.grid.size_y, place % self.grid.size_y], dim=1)
+        lower = at["offset"].new_tensor([self.grid.lower_x, self.grid.lower_y])
+        centers = torch.cat([(corner + at["offset"]) * self.grid.cell + lower, at["height"]], dim=1)
+        yaws = torch.atan2(at["rot"][:, 0], at["rot"][:, 1])
+        lowest, highest = centers.new_tensor(self.settings.center_limit).split(3)
+        rows = torch.nonzero(((centers >= lowest) & (centers <= highest)).all(dim=1)).squeeze(1)
+        radius = self.settings.groups[group].nms_radius_m
+        rows = rows[circle_nms(centers[rows, :2], scores[rows], radius, self.settings.max_boxes)]
+        columns = (centers, at["dim"].exp(), yaws, at["vel"], scores, labels)
+        return tuple(column[rows] for column in columns)

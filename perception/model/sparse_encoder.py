@@ -1,0 +1,102 @@
+"""The LiDAR branch: voxels through sparse residual stages to a BEV map.
+
+SECOND's encoder (Yan et al., Sensors 2018) with the residual blocks of CenterPoint (Yin et al., CVPR 2021), in the
+layout of the public BEVFusion checkpoints: each stage but the last ends in a convolution that halves the grid and
+widens the features for the next.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from perception.config import SparseEncoderSettings
+from perception.ops.sparse import Kernel, SparseTensor, convolve
+
+SUBMANIFOLD = Kernel((3, 3, 3), submanifold=True)
+
+
+class SparseEncoder(nn.Module):
+    """Voxels on a grid of `size` (X, Y, Z) -> BEV map (B, out_channels, X / stride, Y / stride).
+
+    What is left of the height is folded into the channels: channel c at height d becomes c * depth + d.
+    """
+
+    def __init__(self, in_channels: int, size: tuple[int, int, int], settings: SparseEncoderSettings) -> None:
+        super().__init__()
+        self.size = size
+        widths = settings.stage_channels
+        self.stem = SparseConvNormRelu(in_channels, widths[0], SUBMANIFOLD)
+        self.stages = nn.ModuleList(nn.Sequential() for _ in widths)
+        self.stride = 1
+        for i, stage in enumerate(self.stages):
+            stage.extend(SparseResidualBlock(widths[i]) for _ in range(settings.blocks_per_stage))
+            if i + 1 < len(widths):
+                down = Kernel((3, 3, 3), stride=(2, 2, 2), padding=(1, 1, settings.down_padding_z[i]))
+                stage.append(SparseConvNormRelu(widths[i], widths[i + 1], down))
+                size = down.output_size(size)
+                self.stride *= 2
+        squeeze = Kernel((1, 1, 3), stride=(1, 1, 2))
+        self.squeeze = SparseConvNormRelu(widths[-1], settings.out_channels, squeeze)
+        self.out_channels = settings.out_channels * squeeze.output_size(size)[2]
+
+    def forward(self, features: Tensor, coordinates: Tensor, batch: int) -> Tensor:
+        """features (N, in_channels); coordinates (N, 4) int64: frame, x, y, z; batch counts the frames."""
+        tensor = self.stem(SparseTensor(features, coordinates, self.size, batch))
+        for stage in self.stages:
+            tensor = stage(tensor)
+        dense = self.squeeze(tensor).dense()  # (B, C, X, Y, Z)
+        return dense.permute(0, 1, 4, 2, 3).flatten(1, 2)
+
+
+class SparseConv(nn.Module):
+    """A sparse convolution without bias."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: Kernel) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.weight = nn.Parameter(torch.empty(out_channels, *kernel.size, in_channels))
+        nn.init.kaiming_normal_(self.weight.flatten(1).detach())
+
+    def forward(self, tensor: SparseTensor) -> SparseTensor:
+        return convolve(tensor, self.weight, self.kernel)
+
+
+class SparseConvNormRelu(nn.Module):
+    """Sparse convolution, BatchNorm over the active voxels, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: Kernel) -> None:
+        super().__init__()
+        self.conv = SparseConv(in_channels, out_channels, kernel)
+        self.bn = _norm(out_channels)
+
+    def forward(self, tensor: SparseTensor) -> SparseTensor:
+        tensor = self.conv(tensor)
+        return tensor.with_features(_normalised(self.bn, tensor.features).relu())
+
+
+class SparseResidualBlock(nn.Module):
+    """Two submanifold convolutions with a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = SparseConv(channels, channels, SUBMANIFOLD)
+        self.bn1 = _norm(channels)
+        self.conv2 = SparseConv(channels, channels, SUBMANIFOLD)
+        self.bn2 = _norm(channels)
+
+    def forward(self, tensor: SparseTensor) -> SparseTensor:
+        inner = self.conv1(tensor)
+        inner = inner.with_features(_normalised(self.bn1, inner.features).relu())
+        inner = self.conv2(inner)
+        return inner.with_features((_normalised(self.bn2, inner.features) + tensor.features).relu())
+
+
+def _norm(channels: int) -> nn.BatchNorm1d:
+    return nn.BatchNorm1d(channels, eps=1e-3, momentum=0.01)
+
+
+def _normalised(norm: nn.BatchNorm1d, features: Tensor) -> Tensor:
+    """BatchNorm that lets an empty cloud pass, and in training a single voxel, which has no variance."""
+    fewest = 2 if norm.training else 1
+    return norm(features) if len(features) >= fewest else features
