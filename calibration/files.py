@@ -1,0 +1,66 @@
+"""Reading and writing small text files so that mistakes show and nothing is left half written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from calibration.errors import InputError
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; raises InputError when it can't be read or isn't UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(str(path), "a readable file", error.strerror or type(error).__name__) from None
+    except UnicodeDecodeError as error:
+        raise InputError(str(path), "UTF-8 text", f"byte {error.start} that isn't") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file; raises InputError for bad syntax and for keys given twice, with the line."""
+    try:
+        return yaml.load(read_text(path), _StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(str(path), "valid YAML", f"{error.problem}{line}") from None
+    except yaml.YAMLError as error:
+        raise InputError(str(path), "valid YAML", " ".join(str(error).split())) from None
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to: moved to `path` when the block ends well, removed when it doesn't."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        os.replace(beside, path)
+    except OSError as error:
+        raise InputError(str(path), "a place to write to", error.strerror or type(error).__name__) from None
+    finally:
+        with suppress(OSError):  # moved away, or never there
+            beside.unlink()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML lets the last of two equal keys win in silence; a sensor pasted twice is a mistake to show."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)

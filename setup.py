@@ -1,0 +1,72 @@
+"""What bevfuse is, what it needs, and which extras it offers; tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+CORE = [
+    "torch>=2.4",
+    "numpy>=1.26,<3",
+    "scipy>=1.11",
+    "opencv-python-headless>=4.8",
+    "Pillow>=10.1",  # the first with a scalable built-in font, which pictures are lettered in
+    "pydantic>=2.4",
+    "PyYAML>=6.0.1",
+    "safetensors>=0.4",
+    "rich>=13",
+    "typer>=0.12",
+]
+
+# Sparse convolution on NVIDIA GPUs. Its wheels end at Python 3.11; on later ones the core's own kernels are used.
+SPCONV = 'spconv-cu120>=2.3.6; python_version < "3.12" and platform_machine == "x86_64"'
+
+EXTRAS = {
+    "gpu": [SPCONV],
+    # Peers' models side by side. mmcv has no wheel for recent torch and is then built from source, which takes minutes.
+    "mmdet3d": ["mmdet3d>=1.4,<1.5", "mmdet>=3.0,<3.4", "mmengine>=0.10,<1", "mmcv>=2.0,<2.2"],
+    # ROS 2 as wheels (Linux, x86_64): no ROS installation needed. The middleware must be named or rclpy won't import.
+    "ros2": [
+        "ros-jazzy-rclpy",
+        "ros-jazzy-rmw-fastrtps-cpp",
+        "ros-jazzy-sensor-msgs",
+        "ros-jazzy-visualization-msgs",
+        "ros-jazzy-geometry-msgs",
+        "ros-jazzy-nav-msgs",
+        "ros-jazzy-diagnostic-msgs",
+        "rosbags>=0.10",
+    ],
+    "view": [
+        "rerun-sdk>=0.23",
+        'open3d-cpu>=0.18; sys_platform == "linux" and platform_machine == "x86_64"',
+        'open3d>=0.18; sys_platform != "linux" or platform_machine != "x86_64"',
+    ],
+    "test": [
+        "pytest>=8",
+        "hypothesis>=6.100",
+        "ruff>=0.12",
+        "nuscenes-devkit==1.2.0",  # the official scores, and an oracle; it needs numpy<2
+        "pyquaternion>=0.9.9",
+        SPCONV,  # an oracle for our sparse convolutions, on the CPU too
+    ],
+}
+
+setup(
+    name="bevfuse",
+    version="0.1.0",
+    description="Camera and LiDAR fused in bird's-eye view for 3D object detection",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The bevfuse authors",
+    license="Apache-2.0",
+    packages=find_packages(include=["calibration*", "perception*"]),
+    python_requires=">=3.10",
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
