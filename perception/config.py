@@ -100,11 +100,7 @@ class SparseEncoderSettings(Settings):
 
     stage_channels: tuple[int, ...] = (16, 32, 64, 128)  # of each stage's residual blocks; the first also of the stem
     blocks_per_stage: int = 2
-    down_padding_z: tuple[int, ...] = (
-        1,
-        1,
-        0,
-    )  # padding in z of the stride-2 convolution that ends each stage but the last
+    down_padding_z: tuple[int, ...] = (1, 1, 0)  # of the stride-2 convolutions that end all stages but the last
     out_channels: int = 128
 
 

@@ -14,7 +14,7 @@ from perception.types import POINT_COLUMNS, CameraImage, Frame, PointCloud
 
 
 def prepare(frames: Sequence[Frame], config: DetectorConfig) -> Batch:
-    """The tensors of these frames, on the CPU; sensors that a frame lacks or the configuration doesn't use are left out."""
+    """The tensors of these frames, on the CPU; sensors a frame lacks or the configuration doesn't use are left out."""
     clouds = tuple(torch.from_numpy(points_in_range(frame.cloud, config.grid)) for frame in frames)
     images, rows = [], []
     for index, frame in enumerate(frames):

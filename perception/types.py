@@ -119,7 +119,7 @@ class Boxes3D:
         return replace(self, centers=centers, yaws=yaws, velocities=velocities, frame=frame)
 
     def corners(self) -> np.ndarray:
-        """Corner points (N, 8, 3) [m]: the four at the bottom counter-clockwise from front left, then the four above."""
+        """Corners (N, 8, 3) [m]: the four at the bottom counter-clockwise from front left, then the four above."""
         signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
         signs = np.concatenate([np.c_[signs, [-0.5] * 4], np.c_[signs, [0.5] * 4]])  # (8, 3)
         local = signs[None] * np.asarray(self.sizes, np.float64)[:, None, :]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
+from perception.checkpoints.layout import Layout
+
 # Rewritten from top to bottom; each rule sees what the ones above it made.
 _RULES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"^vtransform\.", "view_transform."),  # published files from before it was renamed there: issue 2892
         (r"^img_backbone\.norm(\d)\.", r"camera_branch.backbone.norms.\1."),
         (r"^img_backbone\.", "camera_branch.backbone."),
         (r"\.attn\.w_msa\.", ".attn."),
@@ -40,7 +43,7 @@ _RULES = tuple(
 _STAGE = re.compile(r"^(lidar_branch\.encoder\.stages\.)(\d)")
 
 # Constants that follow from the configuration; we compute them.
-_DERIVED = re.compile(r"^view_transform\.(dx|bx|nx|frustum)$|\.relative_position_index$")
+_DERIVED = re.compile(r"^(view_transform|vtransform)\.(dx|bx|nx|frustum)$|\.relative_position_index$")
 
 
 def native_name(name: str) -> str | None:
@@ -50,3 +53,10 @@ def native_name(name: str) -> str | None:
     for pattern, replacement in _RULES:
         name = pattern.sub(replacement, name)
     return _STAGE.sub(lambda match: f"{match[1]}{int(match[2]) - 1}", name)  # they count stages from 1
+
+
+LAYOUT = Layout(
+    name="mmdetection3d",
+    marks=frozenset({"img_backbone", "img_neck", "pts_middle_encoder", "pts_backbone", "pts_neck"}),
+    native_name=native_name,
+)

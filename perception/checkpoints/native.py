@@ -26,8 +26,12 @@ class Comparison:
     misshapen: tuple[str, ...]  # "name: expected (..), got (..)"
 
     @property
+    def misfits(self) -> int:
+        return len(self.missing) + len(self.unexpected) + len(self.misshapen)
+
+    @property
     def complete(self) -> bool:
-        return not (self.missing or self.unexpected or self.misshapen)
+        return self.misfits == 0
 
     @staticmethod
     def of(network: nn.Module, weights: Mapping[str, Tensor]) -> Comparison:
@@ -44,13 +48,24 @@ class Comparison:
         )
 
 
-def save_weights(path: str | Path, weights: Mapping[str, Tensor]) -> None:
-    """Write the file, whole or not at all."""
+def save_weights(path: str | Path, weights: Mapping[str, Tensor], about: Mapping[str, str] | None = None) -> None:
+    """Write the file, whole or not at all; `about` says where the weights come from and is kept beside them.
+
+    Raises InputError if it can't be written there.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary, METADATA)
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as for any new file; safetensors would keep it to its owner
+        tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
+        save_file(tensors, temporary, {**(about or {}), **METADATA})
+        temporary.chmod(mode)
         os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(str(path), "a place to write to", error.strerror or str(error)) from error
+    except SafetensorError as error:  # a full disk, for one
+        raise InputError(str(path), "a file that can be written", str(error)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -72,7 +87,9 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     network.load_state_dict(weights)
 
 
-def require_complete(comparison: Comparison, what: str) -> None:
+def require_complete(
+    comparison: Comparison, what: str, fix: str = "use the configuration that this checkpoint was made for"
+) -> None:
     """Raise InputError that counts what doesn't fit and names the first of each kind."""
     kinds = {"missing": comparison.missing, "unexpected": comparison.unexpected, "wrong shape": comparison.misshapen}
     found = [
@@ -82,4 +99,4 @@ def require_complete(comparison: Comparison, what: str) -> None:
         expected = (
             f"the network's {len(comparison.loaded) + len(comparison.missing) + len(comparison.misshapen)} tensors"
         )
-        raise InputError(what, expected, ", ".join(found), "use the configuration that this checkpoint was made for")
+        raise InputError(what, expected, ", ".join(found), fix)

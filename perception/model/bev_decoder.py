@@ -19,9 +19,7 @@ class BevDecoder(nn.Module):
         super().__init__()
         widths = (in_channels, *settings.stage_channels)
         self.blocks = nn.ModuleList(
-            nn.Sequential(
-                *_convolution(widths[i], widths[i + 1], stride), *_convolution(widths[i + 1], widths[i + 1], 1, layers)
-            )
+            _stage(widths[i], widths[i + 1], stride, layers)
             for i, (stride, layers) in enumerate(zip(settings.stage_strides, settings.stage_layers, strict=True))
         )
         self.deblocks = nn.ModuleList()
@@ -40,12 +38,14 @@ class BevDecoder(nn.Module):
         return torch.cat(outputs, dim=1)
 
 
-def _convolution(in_channels: int, out_channels: int, stride: int, times: int = 1) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for _ in range(times):
-        layers.append(nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False))
-        layers += [_norm(out_channels), nn.ReLU(inplace=True)]
-    return layers
+def _stage(in_channels: int, out_channels: int, stride: int, layers: int) -> nn.Sequential:
+    """A convolution that strides, then `layers` that keep the size."""
+    modules: list[nn.Module] = []
+    for i in range(layers + 1):
+        width, step = (out_channels, 1) if i else (in_channels, stride)
+        modules.append(nn.Conv2d(width, out_channels, 3, step, padding=1, bias=False))
+        modules += [_norm(out_channels), nn.ReLU(inplace=True)]
+    return nn.Sequential(*modules)
 
 
 def _upsampling(in_channels: int, out_channels: int, scale: int) -> nn.Sequential:

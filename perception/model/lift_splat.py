@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from calibration.errors import InputError
 from perception.config import Pair, Settings
 from perception.model.batch import Batch
 from perception.model.grid import BevGrid
@@ -32,6 +33,8 @@ class LiftSplat(nn.Module):
     def __init__(self, settings: LiftSplatSettings, stride: int, image_size: Pair) -> None:
         super().__init__()
         width, height = image_size
+        if width % stride or height % stride:
+            raise InputError("images.size", f"multiples of {stride}, the image features' stride", f"{width}x{height}")
         self.register_buffer("depths", torch.arange(*settings.depth), persistent=False)  # (D,) m
         # The pixel each feature stands for: the first and the last are the image's edges, as the public weights saw it.
         u, v = torch.meshgrid(
@@ -77,7 +80,7 @@ class LiftSplat(nn.Module):
         grid = self.fine_grid
         lower = points_lidar.new_tensor(self.lower)
         step = points_lidar.new_tensor([grid.cell, grid.cell, self.upper[2] - self.lower[2]])
-        # Truncation towards zero also takes in what lies up to one cell below the lower edge, as the public weights saw it.
+        # Truncation towards zero takes in what lies up to one cell below the lower edge: so the public weights saw it.
         place = ((points_lidar - lower) / step).long()
         inside = ((place >= 0) & (place < place.new_tensor([grid.size_x, grid.size_y, 1]))).all(dim=-1)
         cell = (batch.image_frame[:, None, None] * grid.size_x + place[..., 0]) * grid.size_y + place[..., 1]

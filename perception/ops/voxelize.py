@@ -16,8 +16,8 @@ def voxelize(
 ) -> tuple[Tensor, Tensor]:
     """Average the points of each voxel.
 
-    points (N, >= 3) float32, x, y, z first; `size` counts the voxels along x, y, z from `lower`. With `max_points`, only
-    the first so many of a voxel count, and with `max_voxels`, only the voxels whose first point comes first (hard
+    points (N, >= 3) float32, x, y, z first; `size` counts the voxels along x, y, z from `lower`. With `max_points`,
+    only the first so many of a voxel count, and with `max_voxels`, only the voxels whose first point comes first (hard
     voxelisation, Zhou and Tuzel, VoxelNet, CVPR 2018); without, all do (dynamic voxelisation, Zhou et al., CoRL 2019).
     Returns features (V, C) and coordinates (V, 3) int64, voxels in the order of their first point; points outside
     are ignored. The same input gives the same result, whatever the number of threads.

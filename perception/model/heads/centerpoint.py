@@ -57,9 +57,8 @@ class Settings(BaseSettings):
         names = [name for group in self.groups for name in group.classes]
         for name in (*names, *class_names):
             if name not in names or name not in class_names:
-                raise InputError(
-                    "head.groups", f"each of {', '.join(class_names)} once", repr(name), did_you_mean(name, class_names)
-                )
+                expected = f"each of {', '.join(class_names)} once"
+                raise InputError("head.groups", expected, repr(name), did_you_mean(name, class_names))
         return CenterPointHead(self, in_channels, grid, class_names)
 
 

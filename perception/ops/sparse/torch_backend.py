@@ -36,7 +36,8 @@ def convolve(features: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:
     out = features.new_zeros(len(rulebook.coordinates), weight.shape[0])
     for pairs, matrix in zip(rulebook.rules, matrices, strict=True):
         if len(pairs.source):
-            out.index_add_(0, pairs.target, features.index_select(0, pairs.source) @ matrix)
+            product = features.index_select(0, pairs.source) @ matrix
+            out.index_add_(0, pairs.target, product.to(out.dtype))  # autocast multiplies in its own precision
     return out
 
 

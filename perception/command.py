@@ -1,0 +1,79 @@
+"""What every command does alike: arguments from a typed function, one line and exit code 2 for bad input."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import NoReturn, TypeVar
+
+import typer
+
+from calibration.errors import InputError
+
+Item = TypeVar("Item")
+BAD_INPUT = 2
+INTERRUPTED = 130  # what shells report after Ctrl-C
+
+# typer ships its own copy of click in some versions and depends on it in others; the class is the same.
+UsageError = typer.BadParameter.__mro__[1]
+
+
+def run(main: Callable[..., None]) -> NoReturn:
+    """Run `main` with the arguments its signature declares, and leave with its exit code.
+
+    Its docstring is the help text. Mistakes in the arguments or the input end in one line on standard error, without
+    a traceback; anything else is a bug of ours and keeps its traceback.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings={"max_content_width": 100})
+    app.command()(_interruptible(main))
+    try:
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        _leave(f"{error.format_message().rstrip('.')}; see --help", BAD_INPUT)
+    except InputError as error:
+        _leave(str(error), BAD_INPUT)
+    except _InterruptedError:
+        _leave("interrupted", INTERRUPTED)
+    except typer.Exit as error:
+        code = error.exit_code
+    sys.exit(code or 0)
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C, under a name that typer leaves alone: what it makes of KeyboardInterrupt depends on its version."""
+
+
+def _interruptible(main: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(main)
+    def guarded(**arguments: object) -> None:
+        try:
+            main(**arguments)
+        except KeyboardInterrupt as error:
+            raise _InterruptedError from error
+
+    return guarded
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    print(" ".join(message.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+def say(message: str) -> None:
+    """A remark for the person in front, on standard error: results go to files and standard output."""
+    print(message, file=sys.stderr)
+
+
+def with_progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """The items, behind a progress bar on standard error if a person is looking."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)

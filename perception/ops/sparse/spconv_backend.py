@@ -1,0 +1,82 @@
+"""Sparse convolution by spconv 2 (https://github.com/traveller59/spconv), for NVIDIA GPUs.
+
+Of spconv's algorithms this takes Native, gather, multiply, scatter: the one that also runs on a CPU, where the tests
+compare it with torch_backend, values and gradients. On a GPU this file has not been run, and the implicit-GEMM
+algorithms, which spconv calls faster there, have not been tried. With more than one thread spconv's CPU code has a
+data race, so that the detector never uses it there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from perception.ops.sparse.tensor import Kernel, Rulebook
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The voxels that each kernel offset joins, as spconv lays them out."""
+
+    rows: Tensor  # (2, offsets, N) int32, rows of the input and of the output
+    counts: Tensor  # (offsets,) int32, how many of each offset's N are in use
+    submanifold: bool
+
+
+def build_rulebook(coordinates: Tensor, size: tuple[int, ...], batch: int, kernel: Kernel) -> Rulebook:
+    """Its rules are Pairs, or None where no voxel is joined to any; strided outputs come in no particular order."""
+    if not _any_output(coordinates, size, kernel):
+        return Rulebook(coordinates[:0], None)
+    from spconv.core import ConvAlgo
+    from spconv.pytorch import ops
+
+    with torch.cuda.device_of(coordinates):  # spconv takes the current device's stream
+        active, rows, counts = ops.get_indice_pairs(
+            coordinates.int().contiguous(),
+            batch,
+            list(size),
+            ConvAlgo.Native,
+            ksize=list(kernel.size),
+            stride=list(kernel.stride),
+            padding=list(kernel.padding),
+            dilation=[1, 1, 1],
+            out_padding=[0, 0, 0],
+            subm=kernel.submanifold,
+        )
+    active = coordinates if kernel.submanifold else active.long()
+    return Rulebook(active, Pairs(rows, counts, kernel.submanifold))
+
+
+def convolve(features: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:
+    """features (N, Cin), weight (Cout, kx, ky, kz, Cin) -> (M, Cout).
+
+    Half precision is computed in float32, under autocast too: spconv knows no bfloat16 and would take float16 instead.
+    """
+    count = len(rulebook.coordinates)
+    if rulebook.rules is None:
+        return features.new_zeros(count, weight.shape[0])
+    from spconv.core import ConvAlgo
+    from spconv.pytorch import functional
+
+    pairs: Pairs = rulebook.rules
+    apply = functional.indice_subm_conv if pairs.submanifold else functional.indice_conv
+    with torch.cuda.device_of(features), torch.autocast(features.device.type, enabled=False):
+        inputs = [_at_least_float32(tensor).contiguous() for tensor in (features, weight)]
+        return apply(*inputs, pairs.rows, pairs.counts, count, ConvAlgo.Native).to(features.dtype)
+
+
+def _any_output(coordinates: Tensor, size: tuple[int, ...], kernel: Kernel) -> bool:
+    """Whether any voxel feeds an output: spconv crashes without input and raises without output."""
+    if kernel.submanifold:
+        return len(coordinates) > 0
+    stride, out_size = coordinates.new_tensor(kernel.stride), coordinates.new_tensor(kernel.output_size(size))
+    place = coordinates[:, 1:] + coordinates.new_tensor(kernel.padding)
+    first = torch.div(place - coordinates.new_tensor(kernel.size), stride, rounding_mode="floor") + 1
+    last = torch.div(place, stride, rounding_mode="floor")
+    return bool((first.clamp(min=0) <= last.minimum(out_size - 1)).all(dim=1).any())
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

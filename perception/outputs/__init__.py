@@ -1,0 +1,1 @@
+"""What becomes of detections: one file an output."""

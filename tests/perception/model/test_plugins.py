@@ -1,0 +1,333 @@
+"""What every plug-in promises, tested on every file of every plug-in folder: a new file is tested by being there.
+
+Where its defaults are too large to run in a blink, or incomplete, SMALL says how to build it small.
+"""
+
+import dataclasses
+import importlib
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from calibration.errors import InputError
+from perception import config
+from perception.model.batch import Batch
+from perception.model.grid import BevGrid
+from tests.tiny import CAMERAS, camera_from_lidar, settled
+
+FOLDERS = ("image_backbones", "image_necks", "view_transforms", "fusers", "heads")
+NAMES = {folder: config.plugin_names(f"perception.model.{folder}") for folder in FOLDERS}
+LIFT_SPLAT = {
+    "out_channels": 6,
+    "depth": (1.0, 31.0, 3.0),
+    "lower": (-24.0, -16.0, -10.0),
+    "upper": (24.0, 16.0, 10.0),
+    "cell": 2.0,
+}
+CLASSES = ("car", "pedestrian", "bus")
+SMALL: dict[tuple[str, str], dict[str, Any]] = {
+    ("image_backbones", "swin"): {"channels": 8, "depths": (2, 2, 2, 1), "heads": (1, 2, 2, 4), "window": 4},
+    ("image_necks", "generalized_lss_fpn"): {"out_channels": 8},
+    ("view_transforms", "lss"): LIFT_SPLAT,
+    ("view_transforms", "depth_lss"): LIFT_SPLAT,
+    ("fusers", "conv"): {"out_channels": 8},
+    ("heads", "transfusion"): {"hidden": 16, "proposals": 20, "attention_heads": 2, "ffn_channels": 16},
+    ("heads", "centerpoint"): {
+        "shared_channels": 8,
+        "groups": (
+            {"classes": ("bus", "car"), "nms_radius_m": 4.0},
+            {"classes": ("pedestrian",), "nms_radius_m": 0.2},
+        ),
+    },
+}
+STRIDE, IMAGE_SIZE = 8, (64, 32)
+GRID = BevGrid(-12.0, -8.0, 1.0, 24, 16)
+
+
+def each(folder: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("name", NAMES[folder])
+
+
+def small_settings(folder: str, name: str) -> config.Settings:
+    module = importlib.import_module(f"perception.model.{folder}.{name}")
+    return module.Settings(**SMALL.get((folder, name), {}))
+
+
+def build(folder: str, name: str, *arguments: Any) -> nn.Module:
+    """With random statistics, in evaluation mode."""
+    return settled(small_settings(folder, name).build(*arguments)).eval()
+
+
+def assert_gradients_everywhere(module: nn.Module, *outputs: Tensor) -> None:
+    """From a random projection of the outputs to every parameter."""
+    sum((output * torch.randn_like(output)).sum() for output in outputs).backward()
+    without = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not without
+
+
+def random_batch(frames: list[int], size: int) -> Batch:
+    """Images that belong to these frames, a cloud for each frame."""
+    count = len(frames)
+    rng = np.random.default_rng(0)
+    poses = [camera_from_lidar(CAMERAS[i % len(CAMERAS)]).matrix for i in range(count)]
+    intrinsics = np.array([[40.0, 0, 31.5], [0, 40.0, 15.5], [0, 0, 1]])
+    clouds = rng.uniform((-24, -16, -3, 0, 0), (24, 16, 3, 255, 1), (size, 200, 5))
+    return Batch(
+        size=size,
+        clouds=tuple(torch.from_numpy(clouds).float()),
+        images=torch.zeros(count, 3, IMAGE_SIZE[1], IMAGE_SIZE[0]),
+        image_frame=torch.tensor(frames, dtype=torch.int64),
+        camera_from_lidar=torch.from_numpy(np.array(poses).reshape(-1, 4, 4)),
+        image_from_camera=torch.from_numpy(np.array([intrinsics] * count).reshape(-1, 3, 3)),
+        input_from_image=torch.eye(3, dtype=torch.float64).repeat(count, 1, 1),
+    )
+
+
+def one_frame(batch: Batch, frame: int) -> tuple[Batch, Tensor]:
+    """The part of a batch that is one frame's, and which images these are."""
+    rows = batch.image_frame == frame
+    fields = ("images", "camera_from_lidar", "image_from_camera", "input_from_image")
+    own = {name: getattr(batch, name)[rows] for name in fields}
+    image_frame = torch.zeros(int(rows.sum()), dtype=torch.int64)
+    return Batch(size=1, clouds=(batch.clouds[frame],), image_frame=image_frame, **own), rows
+
+
+# All
+
+
+def test_every_folder_has_plug_ins():
+    assert all(NAMES.values())
+
+
+@pytest.mark.parametrize(("folder", "name"), [(folder, name) for folder in FOLDERS for name in NAMES[folder]])
+def test_the_file_name_is_the_configuration_name(folder, name):
+    settings = small_settings(folder, name)
+    assert isinstance(settings, config.Settings)
+    assert settings.name == name
+    with pytest.raises(ValueError, match="name"):
+        type(settings)(**SMALL.get((folder, name), {}), name=f"{name}_")
+    assert settings.model_config["frozen"]
+    assert settings.model_config["extra"] == "forbid"
+
+
+# Image backbones: images -> feature maps, finest first
+
+
+@each("image_backbones")
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_backbone_tells_the_widths_and_strides_of_its_maps(name, count):
+    backbone = build("image_backbones", name)
+    features = backbone(torch.randn(count, 3, 64, 96))
+    assert list(backbone.strides) == sorted(backbone.strides)
+    for level, channels, stride in zip(features, backbone.out_channels, backbone.strides, strict=True):
+        assert level.shape == (count, channels, 64 // stride, 96 // stride)
+        assert level.isfinite().all()
+
+
+@each("image_backbones")
+def test_gradients_reach_all_of_a_backbone(name):
+    backbone = build("image_backbones", name)
+    assert_gradients_everywhere(backbone, *backbone(torch.randn(2, 3, 64, 64)))
+
+
+@each("image_backbones")
+def test_a_backbone_refuses_images_that_are_not_rgb(name):
+    with pytest.raises((InputError, RuntimeError)):
+        build("image_backbones", name)(torch.randn(1, 1, 64, 64))
+
+
+# Image necks: the backbone's maps -> one
+
+
+NECK_INPUT = ([8, 12, 20], [8, 16, 32])
+
+
+def neck_features(channels: list[int], sizes: list[tuple[int, int]]) -> list[Tensor]:
+    return [torch.randn(2, width, *size) for width, size in zip(channels, sizes, strict=True)]
+
+
+@each("image_necks")
+@pytest.mark.parametrize("levels", [2, 3])
+def test_a_neck_tells_the_width_and_stride_of_its_map(name, levels):
+    channels, strides = (values[:levels] for values in NECK_INPUT)
+    neck = build("image_necks", name, channels, strides)
+    out = neck(neck_features(channels, [(64 // stride, 96 // stride) for stride in strides]))
+    assert out.shape == (2, neck.out_channels, 64 // neck.stride, 96 // neck.stride)
+
+
+@each("image_necks")
+def test_a_neck_takes_maps_whose_sizes_were_rounded_up(name):
+    neck = build("image_necks", name, *NECK_INPUT)
+    out = neck(neck_features(NECK_INPUT[0], [(5, 7), (3, 4), (2, 2)]))
+    assert neck.stride == 8
+    assert out.shape == (2, neck.out_channels, 5, 7)
+
+
+@each("image_necks")
+def test_gradients_reach_all_of_a_neck_and_all_levels(name):
+    neck = build("image_necks", name, *NECK_INPUT)
+    features = [level.requires_grad_() for level in neck_features(NECK_INPUT[0], [(8, 12), (4, 6), (2, 3)])]
+    assert_gradients_everywhere(neck, neck(features))
+    assert all(level.grad.abs().sum() > 0 for level in features)
+
+
+@each("image_necks")
+def test_a_neck_refuses_a_missing_level(name):
+    neck = build("image_necks", name, *NECK_INPUT)
+    with pytest.raises((InputError, RuntimeError, ValueError)):
+        neck(neck_features(NECK_INPUT[0], [(8, 12), (4, 6), (2, 3)])[:2])
+
+
+# View transforms: image features -> camera map
+
+
+def view_features(batch: Batch) -> Tensor:
+    return torch.randn(len(batch.images), 10, IMAGE_SIZE[1] // STRIDE, IMAGE_SIZE[0] // STRIDE)
+
+
+@each("view_transforms")
+def test_a_view_transform_fills_its_grid(name):
+    transform = build("view_transforms", name, 10, STRIDE, IMAGE_SIZE)
+    batch = random_batch([0, 0, 1], size=2)
+    bev = transform(view_features(batch), batch)
+    assert bev.shape == (2, transform.out_channels, transform.grid.size_x, transform.grid.size_y)
+    assert bev.isfinite().all()
+    assert (bev.flatten(1) != 0).any(dim=1).all()
+
+
+@each("view_transforms")
+def test_frames_without_a_camera_get_zeros(name):
+    transform = build("view_transforms", name, 10, STRIDE, IMAGE_SIZE)
+    batch = random_batch([1, 3, 3], size=5)
+    bev = transform(view_features(batch), batch)
+    assert (bev.flatten(1) != 0).any(dim=1).tolist() == [False, True, False, True, False]
+
+
+@each("view_transforms")
+def test_frames_of_a_batch_are_transformed_as_if_alone(name):
+    transform = build("view_transforms", name, 10, STRIDE, IMAGE_SIZE)
+    batch = random_batch([0, 1, 1, 1, 2, 2], size=3)
+    features = view_features(batch)
+    together = transform(features, batch)
+    for frame in range(3):
+        alone, rows = one_frame(batch, frame)
+        torch.testing.assert_close(together[frame : frame + 1], transform(features[rows], alone), rtol=1e-4, atol=1e-5)
+
+
+@each("view_transforms")
+def test_gradients_reach_all_of_a_view_transform_and_its_features(name):
+    transform = build("view_transforms", name, 10, STRIDE, IMAGE_SIZE)
+    batch = random_batch([0, 0, 1], size=2)
+    features = view_features(batch).requires_grad_()
+    assert_gradients_everywhere(transform, transform(features, batch))
+    assert (features.grad.flatten(1).abs().sum(dim=1) > 0).all()
+
+
+@each("view_transforms")
+def test_a_view_transform_refuses_features_of_another_width(name):
+    batch = random_batch([0], size=1)
+    with pytest.raises((InputError, RuntimeError)):
+        build("view_transforms", name, 7, STRIDE, IMAGE_SIZE)(view_features(batch), batch)
+
+
+# Fusers: camera map and LiDAR map -> one
+
+
+@each("fusers")
+@pytest.mark.parametrize("size", [(6, 9), (1, 1)], ids=str)
+def test_a_fuser_keeps_the_maps_size(name, size):
+    fuser = build("fusers", name, 5, 7)
+    assert fuser(torch.randn(2, 5, *size), torch.randn(2, 7, *size)).shape == (2, fuser.out_channels, *size)
+
+
+@each("fusers")
+def test_both_sensors_matter_and_either_may_be_missing(name):
+    fuser = build("fusers", name, 5, 7)
+    camera, lidar = torch.randn(2, 5, 6, 9), torch.randn(2, 7, 6, 9)
+    outputs = [fuser(camera, lidar), fuser(camera, 0 * lidar), fuser(0 * camera, lidar), fuser(0 * camera, 0 * lidar)]
+    assert all(out.isfinite().all() for out in outputs)
+    assert all(not torch.allclose(outputs[i], outputs[j]) for i in range(4) for j in range(i))
+
+
+@each("fusers")
+def test_gradients_reach_all_of_a_fuser_and_both_maps(name):
+    fuser = build("fusers", name, 5, 7)
+    maps = [torch.randn(2, channels, 6, 9, requires_grad=True) for channels in (5, 7)]
+    assert_gradients_everywhere(fuser, fuser(*maps))
+    assert all(map_.grad.abs().sum() > 0 for map_ in maps)
+
+
+@each("fusers")
+def test_a_fuser_refuses_maps_of_different_sizes(name):
+    with pytest.raises((InputError, RuntimeError)):
+        build("fusers", name, 5, 7)(torch.randn(2, 5, 6, 9), torch.randn(2, 7, 6, 8))
+
+
+# Heads: map -> raw outputs -> boxes
+
+
+@each("heads")
+def test_a_head_hands_on_a_frozen_dataclass_with_a_heatmap_of_every_class(name):
+    outputs = build("heads", name, 10, GRID, CLASSES)(torch.randn(2, 10, 24, 16))
+    assert dataclasses.is_dataclass(outputs)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        outputs.heatmap = None
+    assert outputs.heatmap.shape == (2, len(CLASSES), 24, 16)
+    assert all(getattr(outputs, field.name).isfinite().all() for field in dataclasses.fields(outputs))
+
+
+@each("heads")
+def test_a_head_decodes_boxes_of_every_frame(name):
+    head = build("heads", name, 10, GRID, CLASSES)
+    with torch.inference_mode():
+        found = head.decode(head(torch.randn(3, 10, 24, 16)))
+    assert len(found) == 3
+    for boxes in found:
+        assert len(boxes)
+        assert boxes.class_names == CLASSES
+        assert boxes.frame == "lidar"
+        assert boxes.labels.dtype == np.int64
+        assert set(boxes.labels) <= set(range(len(CLASSES)))
+        assert ((boxes.scores >= 0) & (boxes.scores <= 1)).all()
+        assert (boxes.sizes > 0).all()
+        for values in (boxes.centers, boxes.sizes, boxes.yaws, boxes.velocities):
+            assert np.isfinite(values).all()
+
+
+@each("heads")
+def test_no_frames_give_no_boxes(name):
+    head = build("heads", name, 10, GRID, CLASSES)
+    with torch.inference_mode():
+        assert head.decode(head(torch.randn(0, 10, 24, 16))) == []
+
+
+@each("heads")
+def test_frames_of_a_batch_are_decoded_as_if_alone(name):
+    head = build("heads", name, 10, GRID, CLASSES)
+    bev = torch.randn(2, 10, 24, 16)
+    with torch.inference_mode():
+        together = head.decode(head(bev))
+        alone = [head.decode(head(bev[frame : frame + 1]))[0] for frame in range(2)]
+    for boxes, expected in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(boxes.labels, expected.labels)
+        np.testing.assert_allclose(boxes.centers, expected.centers, atol=1e-4)
+        np.testing.assert_allclose(boxes.scores, expected.scores, atol=1e-5)
+
+
+@each("heads")
+def test_gradients_reach_all_of_a_head_and_its_map(name):
+    head = build("heads", name, 10, GRID, CLASSES)
+    bev = torch.randn(2, 10, 24, 16, requires_grad=True)
+    outputs = head(bev)
+    fields = [getattr(outputs, field.name) for field in dataclasses.fields(outputs)]
+    assert_gradients_everywhere(head, *(field for field in fields if field.requires_grad))
+    assert bev.grad.abs().sum() > 0
+
+
+@each("heads")
+def test_a_head_refuses_a_map_of_another_width(name):
+    with pytest.raises((InputError, RuntimeError)):
+        build("heads", name, 10, GRID, CLASSES)(torch.randn(1, 9, 24, 16))

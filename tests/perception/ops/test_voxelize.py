@@ -1,0 +1,108 @@
+"""Voxels are means of the points that share a cell: first come, first served, and the same in every run."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perception.ops.voxelize import voxelize
+from tests.data import GOLDEN, needs
+from tests.golden import golden_config, golden_inputs, golden_results
+
+LOWER, VOXEL, SIZE = (-2.0, -1.0, 0.0), (0.5, 0.25, 1.0), (8, 8, 3)  # up to (2, 1, 3)
+
+
+def voxelize_plainly(points: np.ndarray, max_points=None, max_voxels=None) -> dict[tuple[int, ...], np.ndarray]:
+    """The definition, point by point: mean point of each voxel's cell, in the order of arrival."""
+    voxels: dict[tuple[int, ...], list[np.ndarray]] = {}
+    for point in points:
+        place = (point[:3] - np.float32(LOWER)) / np.float32(VOXEL)
+        cell = tuple(math.floor(value) for value in place)
+        if any(not 0 <= index < count for index, count in zip(cell, SIZE, strict=True)):
+            continue
+        if cell not in voxels and max_voxels is not None and len(voxels) == max_voxels:
+            continue
+        members = voxels.setdefault(cell, [])
+        if max_points is None or len(members) < max_points:
+            members.append(point)
+    return {cell: np.mean(members, axis=0, dtype=np.float64) for cell, members in voxels.items()}
+
+
+def random_points(seed: int, count: int) -> np.ndarray:
+    """Some of them outside, many in the same voxels."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform((-2.5, -1.2, -0.5, 0, 0), (2.5, 1.2, 3.5, 255, 1), (count, 5)).astype(np.float32)
+
+
+def assert_as_plain(points: np.ndarray, **limits: int | None) -> None:
+    features, coordinates = voxelize(torch.from_numpy(points), LOWER, VOXEL, SIZE, **limits)
+    expected = voxelize_plainly(points, **limits)
+    assert list(map(tuple, coordinates.tolist())) == list(expected)  # the same voxels in the same order
+    np.testing.assert_allclose(features.numpy(), np.array(list(expected.values())).reshape(-1, 5), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("max_points", [None, 1, 3])
+@pytest.mark.parametrize("max_voxels", [None, 1, 20])
+@pytest.mark.parametrize("seed", range(3))
+def test_it_does_what_a_plain_loop_does(seed, max_points, max_voxels):
+    assert_as_plain(random_points(seed, 500), max_points=max_points, max_voxels=max_voxels)
+
+
+CORNERS = [(-2.0, -1.0, 0.0), (2.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 3.0), (1.9999, 0.9999, 2.9999), (-2.0001, 0, 0)]
+
+
+@given(st.lists(st.sampled_from(CORNERS), max_size=12), st.sampled_from([None, 1, 2]), st.sampled_from([None, 1, 2]))
+def test_borders_and_few_points(corners, max_points, max_voxels):
+    points = np.array([(*corner, i, 0) for i, corner in enumerate(corners)], np.float32).reshape(-1, 5)
+    assert_as_plain(points, max_points=max_points, max_voxels=max_voxels)
+
+
+def test_the_first_points_of_a_voxel_count():
+    points = torch.tensor([[0.1, 0.1, 0.1, intensity] for intensity in (10.0, 20.0, 60.0)])
+    (feature,), _ = voxelize(points, LOWER, VOXEL, SIZE, max_points=2)
+    assert feature[3] == 15
+    (feature,), _ = voxelize(points, LOWER, VOXEL, SIZE)
+    assert feature[3] == 30
+
+
+def test_the_first_voxels_count_and_later_points_still_join_them():
+    points = torch.tensor([[1.1, 0.1, 0.1, 10.0], [-1.1, 0.1, 0.1, 0.0], [1.1, 0.1, 0.1, 20.0]])
+    features, coordinates = voxelize(points, LOWER, VOXEL, SIZE, max_voxels=1)
+    assert coordinates.tolist() == [[6, 4, 0]]
+    assert features[0, 3] == 15
+
+
+@pytest.mark.parametrize("points", [torch.zeros(0, 5), torch.full((4, 5), 100.0)], ids=["no point", "all outside"])
+def test_nothing_inside_gives_no_voxel(points):
+    features, coordinates = voxelize(points, LOWER, VOXEL, SIZE, max_points=10, max_voxels=100)
+    assert features.shape == (0, 5)
+    assert coordinates.shape == (0, 3)
+    assert coordinates.dtype == torch.int64
+
+
+def test_the_number_of_threads_does_not_change_a_bit():
+    points = torch.from_numpy(random_points(0, 50_000))
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 4):
+            torch.set_num_threads(count)
+            results.append(voxelize(points, LOWER, VOXEL, SIZE, max_points=400, max_voxels=150))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+@needs(GOLDEN)
+def test_the_keyframe_has_as_many_voxels_as_in_the_public_code():
+    config = golden_config("lidar")
+    points, limits = torch.from_numpy(golden_inputs()["points"]), config.points
+    grid, size = config.grid, (1440, 1440, 40)
+    _, coordinates = voxelize(
+        points, grid.lower, grid.voxel, size, limits.max_points_per_voxel, limits.max_voxels
+    )
+    assert len(coordinates) == golden_results("lidar")["num_voxels"]

@@ -1,0 +1,70 @@
+"""Detect objects in recorded data: boxes.json, a nuScenes submission, and a picture of every frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perception.command import run, say, with_progress
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="Configuration (.yaml) the checkpoint was made for.")],
+    data: Annotated[Path, typer.Argument(metavar="INPUT", help="nuScenes root, or mmdetection3d info file (.pkl).")],
+    checkpoint: Annotated[Path, typer.Option(help="Weights (.safetensors), see tools/import_checkpoint.py.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    version: Annotated[str | None, typer.Option(help="nuScenes version, such as v1.0-mini.")] = None,
+    sample: Annotated[list[str] | None, typer.Option(help="nuScenes sample token; again for more. Else all.")] = None,
+    score_threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Leave out what scores less. Else all, in pictures 0.25.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on without sensors that are missing.")
+    ] = False,
+    pictures: Annotated[bool, typer.Option(help="Draw a picture a frame.")] = True,
+) -> None:
+    """Detect objects in recorded data: boxes.json, a nuScenes submission, and a picture of every frame.
+
+    Example: python tools/detect.py configs/bevfusion_lidar_camera.yaml /data/nuscenes --version v1.0-mini
+    --checkpoint bevfusion.safetensors --out detections
+
+    A run that was interrupted goes on where it stopped if started again with the same arguments.
+    """
+    from perception.detector import load_detector
+    from perception.offline import OutputOptions, detect_to_folder, frame_options_of, identity_of
+    from perception.sources import guess_source, open_source
+
+    source_name = guess_source(data)
+    settings = {"version": version, "tokens": sample or None} if source_name == "nuscenes" else {}
+    detector = load_detector(config, checkpoint, device)
+    frame_options = frame_options_of(detector.config, cameras_too=pictures, allow_missing=allow_missing)
+    source = open_source(source_name, data, frame_options, **settings)
+    output_options = OutputOptions(pictures=pictures)
+    if score_threshold is not None:
+        output_options = OutputOptions(score_threshold, score_threshold, pictures)
+    count = detect_to_folder(
+        detector,
+        source,
+        out,
+        output_options,
+        identity=identity_of(
+            files=(config, checkpoint),
+            data=str(data),
+            version=version,
+            sample=sample,
+            device=device,
+            score_threshold=score_threshold,
+            allow_missing=allow_missing,
+            pictures=pictures,
+        ),
+        progress=lambda frames, total: with_progress(frames, total, "detecting"),
+        say=say,
+    )
+    print(f"{count} frames: {out / 'boxes.json'}")
+
+
+if __name__ == "__main__":
+    run(main)
