@@ -86,6 +86,8 @@ def tiny_data(cameras: bool = True, lidar: bool = True, head: str = "transfusion
     }
     data |= LIDAR_SECTIONS if lidar else {}
     data |= CAMERA_SECTIONS if cameras else {}
+    if cameras and not lidar:
+        data["view_transform"] = data["view_transform"] | {"name": "lss"}  # without the LiDAR's depths
     data |= {"fuser": {"name": "conv", "out_channels": 8}} if cameras and lidar else {}
     return data
 
@@ -108,13 +110,15 @@ def tiny_network(config: DetectorConfig, seed: int = 0) -> Network:
 
 
 def settled(module: nn.Module) -> nn.Module:
-    """Give every BatchNorm statistics and weights that do something, as training would."""
-    for norm in module.modules():
-        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
-            nn.init.normal_(norm.running_mean, 0, 0.1)
-            nn.init.uniform_(norm.running_var, 0.5, 1.5)
-            nn.init.uniform_(norm.weight, 0.8, 1.2)
-            nn.init.normal_(norm.bias, 0, 0.1)
+    """Give it weights that let signals through, and its BatchNorms statistics that do something, as training would."""
+    for part in module.modules():
+        if isinstance(part, (nn.Conv1d, nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(part.weight)
+        elif isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            nn.init.normal_(part.running_mean, 0, 0.1)
+            nn.init.uniform_(part.running_var, 0.5, 1.5)
+            nn.init.uniform_(part.weight, 0.8, 1.2)
+            nn.init.normal_(part.bias, 0, 0.1)
     return module
 
 

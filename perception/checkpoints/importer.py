@@ -1,8 +1,9 @@
 """Public checkpoints to native ones: find the layout, rename, convert, and compare with every configuration.
 
-imported = import_checkpoint("bevfusion-det.pth")
-print(report(imported))
-imported.save("bevfusion.safetensors")
+    imported = import_checkpoint("bevfusion-det.pth")
+    imported.save("bevfusion.safetensors")
+
+What was found is in `imported`; report.py makes text of it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 LAYOUTS = (mmdetection3d.LAYOUT, mit_han_lab.LAYOUT)
 
 _WRAPPERS = re.compile(r"^(module\.|model\.)+")  # of DataParallel and of trainers that hold the model as a member
-_SHADOW = re.compile(r"^ema_")  # mmcv's running averages; those worth using it stores under the plain names
+_SHADOW = "ema_"  # mmcv's running averages; those worth using it stores under the plain names
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,15 @@ def import_checkpoint(source: str | Path, config: str | Path | None = None) -> I
     """
     source = Path(source)
     file = read_state_dict(source)
-    names = {name: _WRAPPERS.sub("", name) for name in file.tensors if not _SHADOW.match(_WRAPPERS.sub("", name))}
-    layout = recognise(names.values(), str(source))
-    native = {name: layout.native_name(plain) for name, plain in names.items()}
-    origins = _inverse({name: ours for name, ours in native.items() if ours is not None}, str(source))
-    tensors = {ours: file.tensors[name] for ours, name in origins.items()}
-    best, *others = rank([Path(config)] if config else sorted(CONFIGS.glob("*.yaml")), tensors)
+    bare = {name: _WRAPPERS.sub("", name) for name in file.tensors}
+    plain = {name: short for name, short in bare.items() if not short.startswith(_SHADOW)}
+    layout = recognise(plain.values(), str(source))
+    origins = _origins(plain, layout, str(source))
+    configs = sorted(CONFIGS.glob("*.yaml")) if config is None else [Path(config)]
+    best, *others = rank(configs, {ours: file.tensors[name] for ours, name in origins.items()})
     weights, converted = _converted(best, layout)
-    derived = [name for name, ours in native.items() if ours is None]
-    counts = {"constants that follow from the configuration": len(derived)}
-    counts["running averages (ema_*)"] = len(file.tensors) - len(names)
+    counts = {"constants that follow from the configuration": len(plain) - len(origins)}
+    counts["running averages (ema_*)"] = len(bare) - len(plain)
     return ImportedCheckpoint(
         source,
         layout,
@@ -94,7 +94,7 @@ def import_checkpoint(source: str | Path, config: str | Path | None = None) -> I
         best.comparison,
         origins,
         converted,
-        (*(f"{count} {what}" for what, count in counts.items() if count), *file.skipped),
+        (*_counted(counts), *file.skipped),
     )
 
 
@@ -155,13 +155,20 @@ def _converted(fit: Fit, layout: Layout) -> tuple[dict[str, Tensor], tuple[str, 
         f"tensors of the box head: {layout.converted}": len(changes),
         "tensors to float32": len(other),
     }
-    return weights, tuple(f"{count} {what}" for what, count in counts.items() if count)
+    return weights, _counted(counts)
 
 
-def _inverse(native: Mapping[str, str], what: str) -> dict[str, str]:
+def _counted(counts: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _origins(plain: Mapping[str, str], layout: Layout, what: str) -> dict[str, str]:
+    """Our name -> the file's, of all but constants; `plain` are the file's names -> the layout's."""
     origins: dict[str, str] = {}
-    for name, ours in native.items():
+    for name, theirs in plain.items():
+        ours = layout.native_name(theirs)
         if ours in origins:
             raise InputError(what, "every weight once", f"{origins[ours]} and {name}, which are the same")
-        origins[ours] = name
+        if ours is not None:
+            origins[ours] = name
     return origins

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.config import BevDecoderSettings
+from perception.model.layers import PointwiseConv2d
 
 
 class BevDecoder(nn.Module):
@@ -50,7 +51,7 @@ def _stage(in_channels: int, out_channels: int, stride: int, layers: int) -> nn.
 
 def _upsampling(in_channels: int, out_channels: int, scale: int) -> nn.Sequential:
     if scale == 1:
-        conv: nn.Module = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        conv: nn.Module = PointwiseConv2d(in_channels, out_channels, bias=False)
     else:
         conv = nn.ConvTranspose2d(in_channels, out_channels, scale, stride=scale, bias=False)
     return nn.Sequential(conv, _norm(out_channels), nn.ReLU(inplace=True))

@@ -17,7 +17,39 @@ class ConvNormAct(nn.Module):
         return self.bn(self.conv(x)).relu_()
 
 
+class PointwiseConv1d(nn.Conv1d):
+    """A convolution with kernel 1, computed as the matrix product that it is.
+
+    oneDNN's own kernels for it sum in another order for each number of threads; the matrix product doesn't.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _weighted_sums(self, x)
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """The same over maps."""
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _weighted_sums(self, x.flatten(2)).unflatten(2, x.shape[2:])
+
+
+def _weighted_sums(conv: PointwiseConv1d | PointwiseConv2d, x: Tensor) -> Tensor:
+    """x (N, in_channels, L) -> (N, out_channels, L)."""
+    sums = conv.weight.flatten(1) @ x
+    return sums if conv.bias is None else sums + conv.bias[:, None]
+
+
 def conv_norm_relu(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> ConvNormAct:
     """A 2D block that keeps the map's size, or divides it by `stride`."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
+    if kernel == stride == 1:
+        conv: nn.Module = PointwiseConv2d(in_channels, out_channels, bias=False)
+    else:
+        conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
     return ConvNormAct(conv, nn.BatchNorm2d(out_channels))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from perception.config import Settings as BaseSettings
 from perception.model.boxes import boxes_of_frame
 from perception.model.grid import BevGrid
-from perception.model.layers import ConvNormAct, conv_norm_relu
+from perception.model.layers import ConvNormAct, PointwiseConv1d, conv_norm_relu
 from perception.types import Boxes3D
 
 REGRESSION = {"center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
@@ -66,7 +66,7 @@ class TransFusionHead(nn.Module):
         self.heatmap_head = nn.Sequential(
             conv_norm_relu(hidden, hidden, kernel=3), nn.Conv2d(hidden, classes, 3, padding=1)
         )
-        self.class_encoding = nn.Conv1d(classes, hidden, 1)
+        self.class_encoding = PointwiseConv1d(classes, hidden)
         self.decoder = DecoderLayer(hidden, settings.attention_heads, settings.ffn_channels)
         self.predictors = nn.ModuleDict(
             {name: _predictor(hidden, width) for name, width in {**REGRESSION, "heatmap": classes}.items()}
@@ -156,12 +156,12 @@ class PositionEmbedding(nn.Sequential):
 
     def __init__(self, channels: int) -> None:
         norm = nn.BatchNorm1d(channels)
-        super().__init__(nn.Conv1d(2, channels, 1), norm, nn.ReLU(inplace=True), nn.Conv1d(channels, channels, 1))
+        super().__init__(PointwiseConv1d(2, channels), norm, nn.ReLU(inplace=True), PointwiseConv1d(channels, channels))
 
     def forward(self, positions: Tensor) -> Tensor:
         return super().forward(positions.transpose(1, 2)).transpose(1, 2)
 
 
 def _predictor(hidden: int, out_channels: int, inner: int = 64) -> nn.Sequential:
-    first = ConvNormAct(nn.Conv1d(hidden, inner, 1, bias=False), nn.BatchNorm1d(inner))
-    return nn.Sequential(first, nn.Conv1d(inner, out_channels, 1))
+    first = ConvNormAct(PointwiseConv1d(hidden, inner, bias=False), nn.BatchNorm1d(inner))
+    return nn.Sequential(first, PointwiseConv1d(inner, out_channels))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from perception.config import Pair
 from perception.model.batch import Batch
+from perception.model.layers import PointwiseConv2d
 from perception.model.lift_splat import LiftSplat, LiftSplatSettings
 
 
@@ -37,7 +38,7 @@ class DepthLss(LiftSplat):
         self.depth_net = nn.Sequential(
             *_block(in_channels + 64, in_channels, kernel=3, stride=1),
             *_block(in_channels, in_channels, kernel=3, stride=1),
-            nn.Conv2d(in_channels, len(self.depths) + settings.out_channels, 1),
+            PointwiseConv2d(in_channels, len(self.depths) + settings.out_channels),
         )
 
     def forward(self, features: Tensor, batch: Batch) -> Tensor:

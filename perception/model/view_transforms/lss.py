@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from perception.config import Pair
 from perception.model.batch import Batch
+from perception.model.layers import PointwiseConv2d
 from perception.model.lift_splat import LiftSplat, LiftSplatSettings
 
 
@@ -28,7 +29,7 @@ class Lss(LiftSplat):
 
     def __init__(self, settings: Settings, in_channels: int, stride: int, image_size: Pair) -> None:
         super().__init__(settings, stride, image_size)
-        self.depth_net = nn.Conv2d(in_channels, len(self.depths) + settings.out_channels, 1)
+        self.depth_net = PointwiseConv2d(in_channels, len(self.depths) + settings.out_channels)
 
     def forward(self, features: Tensor, batch: Batch) -> Tensor:
         depth, context = self.depth_net(features).tensor_split([len(self.depths)], dim=1)

@@ -236,26 +236,27 @@ class TestImpossibleTensors:
         assert torch.equal(read_state_dict(tmp_path / "w.pth").tensors["a"], torch.zeros(2, 3))
 
     @pytest.mark.parametrize(
-        "numbers",
+        ("numbers", "reason"),
         [
-            {"size": (2, 4), "stride": (4, 1)},
-            {"size": (2, 3), "stride": (4, 1)},
-            {"size": (2, 3), "stride": (3, 1), "offset": 1},
-            {"size": (2, 3), "stride": (3, 1), "offset": -1},
-            {"size": (-2, 3), "stride": (3, 1)},
-            {"size": (2, 3), "stride": (-3, 1), "offset": 3},
-            {"size": (2, 3), "stride": (1,)},
-            {"size": (2.0, 3), "stride": (3, 1)},
-            {"size": (2**40, 2**40), "stride": (0, 0)},
-            {"size": (2, 3), "stride": (3, 1), "count": 7},
-            {"size": (2, 3), "stride": (3, 1), "count": -6},
-            {"size": (2, 3), "stride": (3, 1), "count": 10**15},
+            ({"size": (2, 4), "stride": (4, 1)}, "reaches beyond its storage"),
+            ({"size": (2, 3), "stride": (4, 1)}, "reaches beyond its storage"),
+            ({"size": (2, 3), "stride": (3, 1), "offset": 1}, "reaches beyond its storage"),
+            ({"size": (2, 3), "stride": (2**63, 2**63)}, "reaches beyond its storage"),
+            ({"size": (2, 3), "stride": (3, 1), "offset": -1}, "without a proper shape"),
+            ({"size": (-2, 3), "stride": (3, 1)}, "without a proper shape"),
+            ({"size": (2, 3), "stride": (-3, 1), "offset": 3}, "without a proper shape"),
+            ({"size": (2, 3), "stride": (1,)}, "without a proper shape"),
+            ({"size": (2.0, 3), "stride": (3, 1)}, "without a proper shape"),
+            ({"size": (2**40, 2**40), "stride": (0, 0)}, "damaged"),
+            ({"size": (2, 3), "stride": (3, 1), "count": 7}, "24 bytes, not 28"),
+            ({"size": (2, 3), "stride": (3, 1), "count": 10**15}, "24 bytes, not 4000000000000000"),
+            ({"size": (2, 3), "stride": (3, 1), "count": -6}, "a storage that can't be one"),
         ],
         ids=str,
     )
-    def test_are_refused(self, tmp_path: Path, numbers: dict) -> None:
+    def test_are_refused(self, tmp_path: Path, numbers: dict, reason: str) -> None:
         (tmp_path / "w.pth").write_bytes(_handmade(**numbers))
-        with pytest.raises(InputError, match="damaged"):
+        with pytest.raises(InputError, match=reason):
             read_state_dict(tmp_path / "w.pth")
 
 

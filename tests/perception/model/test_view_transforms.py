@@ -122,7 +122,7 @@ def test_downsampling_halves_the_map_and_keeps_the_area():
 
 
 def test_an_image_size_that_features_can_not_have_is_refused():
-    with pytest.raises(InputError, match="images.size: expected multiples of 8, .* got 88x30"):
+    with pytest.raises(InputError, match=r"images\.size: expected multiples of 8, .* got 88x30"):
         LiftSplat(SETTINGS, STRIDE, (88, 30))
 
 
@@ -161,7 +161,12 @@ def depth_image_plainly(points: np.ndarray, camera: Transform) -> tuple[np.ndarr
     for (u, v), depth in zip(pixels, points_camera[:, 2], strict=True):
         if depth > 0 and 0 <= u < width and 0 <= v < height:
             image[int(v), int(u)] = depth
-        if depth > 0 and -1 < u < width + 1 and -1 < v < height + 1 and min(abs(u - round(u)), abs(v - round(v))) < 2e-4:
+        if (
+            depth > 0
+            and -1 < u < width + 1
+            and -1 < v < height + 1
+            and min(abs(u - round(u)), abs(v - round(v))) < 2e-4
+        ):
             around = slice(max(0, round(v) - 1), round(v) + 2), slice(max(0, round(u) - 1), round(u) + 2)
             near_an_edge[around] = True
     return image, near_an_edge

@@ -51,7 +51,7 @@ def assert_as_dense(tensor: SparseTensor, weight: torch.Tensor, kernel: Kernel) 
 
 
 @kernels
-@pytest.mark.parametrize(("seed", "size"), enumerate([(9, 8, 7), (5, 12, 3), (6, 6, 11), (3, 3, 3)]))
+@pytest.mark.parametrize(("seed", "size"), list(enumerate([(9, 8, 7), (5, 12, 3), (6, 6, 11), (3, 3, 3)])))
 def test_values_active_voxels_and_gradients_are_those_of_dense_convolution(kernel, seed, size):
     assert_as_dense(random_tensor(seed, size), random_weight(seed, kernel), kernel)
 
@@ -188,7 +188,7 @@ def test_autocast_keeps_the_precision_of_the_features():
 @pytest.mark.parametrize("shape", [(3, 3, 3, 3, 5), (3, 3, 3, 4), (3, 4, 3, 3, 3), (3, 3, 3, 1, 4)], ids=str)
 def test_a_weight_of_the_wrong_shape_is_named(shape):
     tensor = random_tensor(0, (6, 6, 5), dtype=torch.float32)
-    with pytest.raises(InputError, match="sparse weight: expected .*Cout, kx, ky, kz, Cin.*, got "):
+    with pytest.raises(InputError, match=r"sparse weight: expected .*Cout, kx, ky, kz, Cin.*, got "):
         convolve(tensor, torch.zeros(shape), SUBMANIFOLD)
 
 

@@ -48,7 +48,7 @@ def assert_agree(tensor: SparseTensor, weight: torch.Tensor, kernel) -> None:
 
 
 @kernels
-@pytest.mark.parametrize(("seed", "size"), enumerate([(12, 9, 7), (30, 30, 11), (5, 40, 5)]))
+@pytest.mark.parametrize(("seed", "size"), list(enumerate([(12, 9, 7), (30, 30, 11), (5, 40, 5)])))
 def test_random_clouds(kernel, seed, size):
     tensor = random_tensor(seed, size, channels=8, dtype=torch.float32)
     assert_agree(tensor, random_weight(seed, kernel, channels=8, out=16, dtype=torch.float32), kernel)

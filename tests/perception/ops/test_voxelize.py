@@ -51,7 +51,14 @@ def test_it_does_what_a_plain_loop_does(seed, max_points, max_voxels):
     assert_as_plain(random_points(seed, 500), max_points=max_points, max_voxels=max_voxels)
 
 
-CORNERS = [(-2.0, -1.0, 0.0), (2.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 3.0), (1.9999, 0.9999, 2.9999), (-2.0001, 0, 0)]
+CORNERS = [
+    (-2.0, -1.0, 0.0),
+    (2.0, 0.0, 0.0),
+    (0.0, 1.0, 0.0),
+    (0.0, 0.0, 3.0),
+    (1.9999, 0.9999, 2.9999),
+    (-2.0001, 0, 0),
+]
 
 
 @given(st.lists(st.sampled_from(CORNERS), max_size=12), st.sampled_from([None, 1, 2]), st.sampled_from([None, 1, 2]))
@@ -102,7 +109,5 @@ def test_the_keyframe_has_as_many_voxels_as_in_the_public_code():
     config = golden_config("lidar")
     points, limits = torch.from_numpy(golden_inputs()["points"]), config.points
     grid, size = config.grid, (1440, 1440, 40)
-    _, coordinates = voxelize(
-        points, grid.lower, grid.voxel, size, limits.max_points_per_voxel, limits.max_voxels
-    )
+    _, coordinates = voxelize(points, grid.lower, grid.voxel, size, limits.max_points_per_voxel, limits.max_voxels)
     assert len(coordinates) == golden_results("lidar")["num_voxels"]
