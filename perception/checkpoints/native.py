@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from calibration.errors import InputError
+from calibration.files import written_whole
 
 METADATA = {"format": "bevfuse-weights-1"}
 
@@ -54,20 +54,15 @@ def save_weights(path: str | Path, weights: Mapping[str, Tensor], about: Mapping
     Raises InputError if it can't be written there.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # as for any new file; safetensors would keep it to its owner
-        tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
-        save_file(tensors, temporary, {**(about or {}), **METADATA})
-        temporary.chmod(mode)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(str(path), "a place to write to", error.strerror or str(error)) from error
-    except SafetensorError as error:  # a full disk, for one
-        raise InputError(str(path), "a file that can be written", str(error)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
+    with written_whole(path) as beside:
+        beside.touch()
+        mode = beside.stat().st_mode  # as for any new file; safetensors would keep it to its owner
+        try:
+            save_file(tensors, beside, {**(about or {}), **METADATA})
+        except SafetensorError as error:  # a full disk, for one
+            raise InputError(str(path), "a place to write to", str(error)) from error
+        beside.chmod(mode)
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:

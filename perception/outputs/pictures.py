@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 
 from calibration.errors import InputError
+from calibration.files import written_whole
 from perception.outputs.drawing.bird_view import draw_bird_view
 from perception.outputs.drawing.camera_tile import DEPTH_RANGE, depth_colours, draw_camera, draw_missing
 from perception.outputs.drawing.colours import BACKGROUND, INK, MUTED, TRUTH, WARNING, class_colours
@@ -67,19 +67,12 @@ def camera_order(names: Sequence[str]) -> tuple[str, ...]:
     return NUSCENES_CAMERAS if set(names) <= set(NUSCENES_CAMERAS) else tuple(sorted(names))
 
 
-def write_png(path: Path | str, image: np.ndarray) -> None:
+def write_png(path: Path, image: np.ndarray) -> None:
     """Write an image (H, W, 3) uint8 RGB as PNG, whole or not at all; raises InputError where it can't be written."""
-    path = Path(path)
     check_array("picture", image, "(H, W, 3)", np.uint8)
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(encoded.tobytes())
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(str(path), "a place to write to", error.strerror or type(error).__name__) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as beside:
+        beside.write_bytes(encoded.tobytes())
 
 
 def _panels(frame: Frame, shown: Boxes3D, truth: Boxes3D | None, names: Sequence[str]) -> np.ndarray:

@@ -47,7 +47,8 @@ def test_rays_are_opencv_s(kind, seed):
     intrinsics = camera(kind, rng)
     pixels = rng.uniform((0, 0), (1600, 900), (200, 2))
     coefficients = np.array(intrinsics.coefficients)
-    expected = cv2.undistortPointsIter(pixels[:, None], intrinsics.matrix, coefficients, None, None, PRECISE)[:, 0]
+    undistort = getattr(cv2, "undistortPointsIter", cv2.undistortPoints)  # one function since OpenCV 5
+    expected = undistort(pixels[:, None], intrinsics.matrix, coefficients, R=None, P=None, criteria=PRECISE)[:, 0]
     rays = intrinsics.unproject(pixels)
     np.testing.assert_allclose(rays[:, :2] / rays[:, 2:], expected, rtol=0, atol=1e-9)
 

@@ -19,6 +19,7 @@ from perception.config import load_config
 from perception.detector import load_detector
 from perception.sources import FrameOptions, open_source
 from tests.commands import Finished, run_tool
+from tests.info_fixture import write_info
 from tests.nuscenes_fixture import VERSION, edited, write_nuscenes
 from tests.tiny import tiny_network, tiny_yaml
 
@@ -244,6 +245,40 @@ def test_a_checkpoint_that_does_not_fit_is_refused(place: Workplace, trouble: st
     elif trouble == "absent":
         place.checkpoint.unlink()
     check_refused(place, place.detect(), place.checkpoint.name if trouble in ("text", "absent") else name)
+
+
+def test_an_info_file_gives_the_same_boxes_as_the_tables(place: Workplace) -> None:
+    place.detect("--no-pictures")
+    expected = place.result()
+    assert place.detect("--no-pictures", data=write_info(place.root)).code == 0
+    for one, other in zip(place.result()["frames"], expected["frames"], strict=True):
+        assert one["token"] == other["token"]
+        for box, same in zip(one["boxes"], other["boxes"], strict=True):
+            np.testing.assert_allclose(box["center"], same["center"], atol=1e-3)
+
+
+def spoil_version(info: dict) -> None:
+    info["metainfo"]["info_version"] = "9.9"
+
+
+def remove_camera(info: dict) -> None:
+    del info["data_list"][0]["images"]["CAM_BACK"]
+
+
+def make_singular(info: dict) -> None:
+    info["data_list"][0]["images"]["CAM_BACK"]["cam2img"][0][0] = 0.0
+
+
+def shear(info: dict) -> None:
+    info["data_list"][0]["images"]["CAM_BACK"]["lidar2cam"][0][1] += 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [(spoil_version, "9.9"), (remove_camera, "CAM_BACK"), (make_singular, "singular"), (shear, "rotation")],
+)
+def test_a_broken_info_file_is_refused(place: Workplace, change: Callable[[dict], None], word: str) -> None:
+    check_refused(place, place.detect(data=write_info(place.root, change=change)), word)
 
 
 def test_input_that_is_neither_is_refused(place: Workplace) -> None:
