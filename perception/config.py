@@ -8,15 +8,14 @@ and names raise InputError with the nearest valid one.
 from __future__ import annotations
 
 import importlib
-import re
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from calibration.errors import InputError
+from calibration.files import read_yaml
 from calibration.spelling import did_you_mean
 
 Pair = tuple[int, int]
@@ -45,8 +44,8 @@ def plugin_names(package: str) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
 
 
-def _settings_of_plugin(package: str, data: Any) -> Settings:
-    if isinstance(data, Settings):
+def _settings_of_plugin(package: str, required: bool, data: Any) -> Settings | None:
+    if isinstance(data, Settings) or (data is None and not required):
         return data
     if not isinstance(data, dict) or "name" not in data:
         raise ValueError(f"expected a section with a `name`, got {data!r}; choose from {plugin_names(package)}")
@@ -57,8 +56,8 @@ def _settings_of_plugin(package: str, data: Any) -> Settings:
     return importlib.import_module(f"{package}.{name}").Settings.model_validate(data)
 
 
-def _plugin(package: str) -> Any:
-    return Annotated[Any, BeforeValidator(partial(_settings_of_plugin, package))]
+def _plugin(package: str, required: bool = False) -> Any:
+    return Annotated[Any, BeforeValidator(partial(_settings_of_plugin, package, required))]
 
 
 class GridSettings(Settings):
@@ -103,6 +102,13 @@ class SparseEncoderSettings(Settings):
     down_padding_z: tuple[int, ...] = (1, 1, 0)  # of the stride-2 convolutions that end all stages but the last
     out_channels: int = 128
 
+    @model_validator(mode="after")
+    def _one_padding_between_stages(self) -> SparseEncoderSettings:
+        if len(self.down_padding_z) != len(self.stage_channels) - 1:
+            got = f"{len(self.down_padding_z)} for {len(self.stage_channels)} stages"
+            raise ValueError(f"expected one down_padding_z for every stage but the last, got {got}")
+        return self
+
 
 class BevDecoderSettings(Settings):
     """SECOND and its FPN: residual-free stages over the BEV map, then all brought to the first one's scale."""
@@ -111,6 +117,15 @@ class BevDecoderSettings(Settings):
     stage_layers: tuple[int, ...] = (5, 5)  # 3x3 convolutions after each stage's first
     stage_strides: tuple[int, ...] = (1, 2)
     out_channels: tuple[int, ...] = (256, 256)  # of each stage, concatenated
+
+    @model_validator(mode="after")
+    def _every_stage_is_whole(self) -> BevDecoderSettings:
+        counts = [
+            len(value) for value in (self.stage_channels, self.stage_layers, self.stage_strides, self.out_channels)
+        ]
+        if len(set(counts)) > 1:
+            raise ValueError(f"expected as many channels, layers, strides and out_channels as stages, got {counts}")
+        return self
 
 
 class DetectorConfig(Settings):
@@ -127,7 +142,7 @@ class DetectorConfig(Settings):
     view_transform: _plugin("perception.model.view_transforms") = None
     fuser: _plugin("perception.model.fusers") = None
     bev_decoder: BevDecoderSettings
-    head: _plugin("perception.model.heads")
+    head: _plugin("perception.model.heads", required=True)
 
     @model_validator(mode="after")
     def _branches_are_whole(self) -> DetectorConfig:
@@ -144,7 +159,8 @@ class DetectorConfig(Settings):
         if not any(whole):
             raise ValueError("expected a LiDAR branch, a camera branch or both, got neither")
         if all(whole) != (self.fuser is not None):
-            raise ValueError("expected a fuser where there are two branches and none where there is one")
+            got = f"{sum(whole)} branches and {'no' if self.fuser is None else 'a'} fuser"
+            raise ValueError(f"expected a fuser where there are two branches and none where there is one, got {got}")
         return self
 
     @property
@@ -164,10 +180,7 @@ def load_config(path: str | Path) -> DetectorConfig:
     path = Path(path)
     if not path.is_file():
         raise InputError(str(path), "a configuration file (.yaml)", "no such file", "see configs/")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(str(path), "YAML", " ".join(str(error).split())) from error
+    data = read_yaml(path)
     if not isinstance(data, dict):
         raise InputError(str(path), "a mapping of sections", type(data).__name__)
     return parse_config(data, str(path))
@@ -187,8 +200,10 @@ def _input_error(error: ValidationError, what: str) -> InputError:
     inner = first.get("ctx", {}).get("error")
     if isinstance(inner, ValidationError):  # a plug-in's own section
         return _input_error(inner, f"{what}: {place}")
-    text = re.sub(r"^Value error, ", "", first["msg"])
+    text = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     expected, separator, got = text.removeprefix("expected ").partition(", got ")
-    if not separator:
-        expected, got = text, repr(first["input"]) if first["type"] != "missing" else f"no {place}"
+    if first["type"] == "missing":
+        expected, got = "a value", "none"
+    elif not separator:
+        got = repr(first["input"])
     return InputError(f"{what}: {place}" if place else what, expected, got)

@@ -6,6 +6,7 @@ It takes the classes, the cameras and the range of nuScenes, so that commands ru
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from calibration.camera import Intrinsics
 from calibration.transform import Transform
 from perception.config import DetectorConfig, parse_config
 from perception.model.network import Network
+from perception.nuscenes import CLASS_NAMES
 from perception.types import CameraImage, Frame, PointCloud
 
 AZIMUTHS_DEG = {  # in nuScenes' LiDAR frame: x right, y forward
@@ -29,8 +31,6 @@ AZIMUTHS_DEG = {  # in nuScenes' LiDAR frame: x right, y forward
     "CAM_BACK_RIGHT": -20,
 }
 CAMERAS = tuple(AZIMUTHS_DEG)
-CLASSES = ("car", "truck", "construction_vehicle", "bus", "trailer")
-CLASSES += ("barrier", "motorcycle", "bicycle", "pedestrian", "traffic_cone")
 
 LIDAR_SECTIONS = {
     "points": {"sweeps": 1},
@@ -64,8 +64,8 @@ HEADS = {
         "candidates": 40,
         "max_boxes": 10,
         "groups": [
-            {"classes": list(CLASSES[:5]), "nms_radius_m": 4.0},
-            {"classes": list(CLASSES[5:]), "nms_radius_m": 0.5},
+            {"classes": list(CLASS_NAMES[:5]), "nms_radius_m": 4.0},
+            {"classes": list(CLASS_NAMES[5:]), "nms_radius_m": 0.5},
         ],
     },
 }
@@ -74,7 +74,7 @@ HEADS = {
 def tiny_data(cameras: bool = True, lidar: bool = True, head: str = "transfusion") -> dict[str, Any]:
     """A configuration of these branches, as its YAML file holds it: 80 x 80 m in 32 x 32 BEV cells of 2.5 m."""
     data: dict[str, Any] = {
-        "classes": list(CLASSES),
+        "classes": list(CLASS_NAMES),
         "grid": {"lower": [-40.0, -40.0, -5.0], "upper": [40.0, 40.0, 3.0], "voxel": [1.25, 1.25, 0.8]},
         "bev_decoder": {
             "stage_channels": [8, 8],
@@ -89,7 +89,7 @@ def tiny_data(cameras: bool = True, lidar: bool = True, head: str = "transfusion
     if cameras and not lidar:
         data["view_transform"] = data["view_transform"] | {"name": "lss"}  # without the LiDAR's depths
     data |= {"fuser": {"name": "conv", "out_channels": 8}} if cameras and lidar else {}
-    return data
+    return deepcopy(data)
 
 
 def tiny_config(cameras: bool = True, lidar: bool = True, head: str = "transfusion") -> DetectorConfig:

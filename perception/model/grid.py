@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from calibration.errors import InputError
+
 
 @dataclass(frozen=True)
 class BevGrid:
@@ -22,5 +24,10 @@ class BevGrid:
         return BevGrid(lower[0], lower[1], cell, size_x, size_y)
 
     def coarser(self, factor: int) -> BevGrid:
-        """The same area in cells `factor` times as long."""
+        """The same area in cells `factor` times as long; InputError where that doesn't come out even."""
+        if self.size_x % factor or self.size_y % factor:
+            got = f"{self.size_x} x {self.size_y}"
+            raise InputError(
+                "BEV grid", f"numbers of cells divisible by {factor}", got, "change the range or the cells"
+            )
         return BevGrid(self.lower_x, self.lower_y, self.cell * factor, self.size_x // factor, self.size_y // factor)

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from calibration.errors import InputError
 from perception.config import DetectorConfig, load_config, parse_config, plugin_names
-from tests.tiny import CLASSES, HEADS, tiny_config, tiny_data, tiny_yaml
+from perception.nuscenes import CLASS_NAMES
+from tests.tiny import HEADS, tiny_config, tiny_data, tiny_yaml
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
 
@@ -70,12 +71,12 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "got"),
     [
-        (b"head: [transfusion", "expected YAML"),
-        (b"\tclasses: [car]", "expected YAML"),
-        (b"\xff\xfe\x00binary", "expected YAML"),
+        (b"head: [transfusion", "expected valid YAML"),
+        (b"\tclasses: [car]", "expected valid YAML"),
+        (b"\xff\xfe\x00binary", "expected UTF-8 text"),
         (b"- car\n- bus\n", "expected a mapping of sections, got list"),
         (b"", "expected a mapping of sections, got NoneType"),
-        (b"classes: !!python/object:os.system {}", "expected YAML"),
+        (b"classes: !!python/object:os.system {}", "expected valid YAML"),
     ],
 )
 def test_what_is_no_mapping_in_yaml_is_refused_in_one_line(tmp_path, content, got):
@@ -201,7 +202,7 @@ def test_there_is_at_least_one_branch():
 def test_a_configuration_knows_its_branches(cameras, lidar):
     config = tiny_config(cameras, lidar)
     assert (config.uses_cameras, config.uses_lidar) == (cameras, lidar)
-    assert config.classes == CLASSES
+    assert config.classes == CLASS_NAMES
 
 
 def test_a_configuration_can_not_be_changed():
@@ -215,3 +216,26 @@ def test_a_configuration_can_not_be_changed():
 def test_settings_made_in_code_are_taken_as_they_are():
     head = tiny_config(head="centerpoint").head
     assert parse_config(tiny_data() | {"head": head}).head is head
+
+
+# Sections whose numbers must fit each other
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "expected"),
+    [
+        ("sparse_encoder", {"down_padding_z": [1, 1]}, "one down_padding_z for every stage but the last"),
+        ("bev_decoder", {"stage_layers": [1]}, "as many channels, layers, strides and out_channels as stages"),
+        ("image_backbone", {"heads": [3, 2, 2]}, "a number of heads that divides"),
+        ("image_backbone", {"heads": [1, 2]}, "for each stage a number of heads"),
+        ("head", {"hidden": 17}, "hidden to be a multiple of attention_heads"),
+    ],
+)
+def test_numbers_that_do_not_fit_each_other_are_refused(section, changes, expected):
+    assert f"my.yaml: {section}: expected {expected}" in error_of(changed(section, **changes))
+
+
+def test_a_fuser_needs_two_branches():
+    alone = tiny_data(cameras=False) | {"fuser": {"name": "conv"}}
+    assert error_of(alone).endswith("got 1 branches and a fuser")
+    assert error_of(tiny_data() | {"fuser": None}).endswith("got 2 branches and no fuser")

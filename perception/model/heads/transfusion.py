@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from perception.config import Settings as BaseSettings
@@ -34,6 +35,12 @@ class Settings(BaseSettings):
     peak_kernel: int = 3  # cells; a proposal is the maximum among its neighbours
     small_classes: tuple[str, ...] = ("pedestrian", "traffic_cone")  # every cell may be a proposal
     center_limit: tuple[float, ...] = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0)  # m, boxes centred outside are dropped
+
+    @model_validator(mode="after")
+    def _heads_share_the_channels(self) -> Settings:
+        if self.hidden % self.attention_heads:
+            raise ValueError(f"expected hidden to be a multiple of attention_heads, got {self.hidden}")
+        return self
 
     def build(self, in_channels: int, grid: BevGrid, class_names: tuple[str, ...]) -> TransFusionHead:
         return TransFusionHead(self, in_channels, grid, class_names)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from perception.config import Settings as BaseSettings
@@ -26,6 +27,15 @@ class Settings(BaseSettings):
     window: int = 7  # tokens along a window's side
     mlp_ratio: int = 4
     out_stages: tuple[int, ...] = (1, 2, 3)  # stages whose output, normalised, is handed on
+
+    @model_validator(mode="after")
+    def _heads_share_the_channels(self) -> Settings:
+        widths = [self.channels * 2**i for i in range(len(self.depths))]
+        if len(self.heads) != len(widths) or any(
+            width % heads for width, heads in zip(widths, self.heads, strict=True)
+        ):
+            raise ValueError(f"expected for each stage a number of heads that divides its {widths}, got {self.heads}")
+        return self
 
     def build(self) -> Swin:
         return Swin(self)

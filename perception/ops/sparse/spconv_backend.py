@@ -1,9 +1,9 @@
 """Sparse convolution by spconv 2 (https://github.com/traveller59/spconv), for NVIDIA GPUs.
 
-Of spconv's algorithms this takes Native, gather, multiply, scatter: the one that also runs on a CPU, where the tests
-compare it with torch_backend, values and gradients. On a GPU this file has not been run, and the implicit-GEMM
-algorithms, which spconv calls faster there, have not been tried. With more than one thread spconv's CPU code has a
-data race, so that the detector never uses it there.
+Of spconv's algorithms this takes Native, which gathers, multiplies and scatters: the one that also runs on a CPU, where
+the tests compare it with torch_backend, values and gradients. On a GPU this file has not been run yet, nor have the
+implicit-GEMM algorithms been tried, which are spconv's own choice there. On a CPU the detector never uses spconv:
+version 2.3.8 has a data race with more than one thread.
 """
 
 from __future__ import annotations

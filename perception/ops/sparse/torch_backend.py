@@ -85,8 +85,6 @@ class _Lookup:
 
     def find(self, coordinates: Tensor) -> Tensor:
         """Row of each voxel (K, 4), or -1."""
-        if not len(self.keys):
-            return coordinates.new_full((len(coordinates),), -1)
         keys = _keys(coordinates, self.size)
         place = torch.searchsorted(self.keys, keys).clamp_(max=len(self.keys) - 1)
         return torch.where(self.keys[place] == keys, self.rows[place], -1)

@@ -67,6 +67,19 @@ def test_borders_and_few_points(corners, max_points, max_voxels):
     assert_as_plain(points, max_points=max_points, max_voxels=max_voxels)
 
 
+def test_points_on_the_borders_of_the_public_grid_are_rounded_as_in_the_public_code():
+    """It divides by the voxel's size in single precision: multiplying by the reciprocal moves some points."""
+    lower, voxel, size = (-54.0, -54.0, -5.0), (0.075, 0.075, 0.2), (1440, 1440, 40)
+    steps = np.arange(1440)
+    points = np.stack([-54 + 0.075 * steps, -54 + 0.075 * steps[::-1], -5 + 0.2 * (steps % 40)], axis=1)
+    points = points.astype(np.float32)
+    expected = np.floor((points - np.float32(lower)) / np.float32(voxel))
+    assert (expected != np.floor((points - np.float32(lower)) * (1 / np.float32(voxel)))).any()
+    inside = ((expected >= 0) & (expected < size)).all(axis=1)
+    _, coordinates = voxelize(torch.from_numpy(points), lower, voxel, size)
+    np.testing.assert_array_equal(np.unique(coordinates, axis=0), np.unique(expected[inside], axis=0))
+
+
 def test_the_first_points_of_a_voxel_count():
     points = torch.tensor([[0.1, 0.1, 0.1, intensity] for intensity in (10.0, 20.0, 60.0)])
     (feature,), _ = voxelize(points, LOWER, VOXEL, SIZE, max_points=2)

@@ -356,7 +356,7 @@ def test_a_failed_write_leaves_the_old_picture_and_nothing_else(tmp_path, monkey
     def refuse(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("perception.outputs.pictures.os.replace", refuse)
+    monkeypatch.setattr("calibration.files.os.replace", refuse)
     with pytest.raises(InputError, match="No space left"):
         write_png(path, np.zeros((4, 4, 3), np.uint8))
     assert path.read_bytes() == b"old"
