@@ -226,7 +226,7 @@ def test_settings_made_in_code_are_taken_as_they_are():
     [
         ("sparse_encoder", {"down_padding_z": [1, 1]}, "one down_padding_z for every stage but the last"),
         ("bev_decoder", {"stage_layers": [1]}, "as many channels, layers, strides and out_channels as stages"),
-        ("image_backbone", {"heads": [3, 2, 2]}, "a number of heads that divides"),
+        ("image_backbone", {"heads": [3, 2, 2]}, "for each stage a number of heads"),
         ("image_backbone", {"heads": [1, 2]}, "for each stage a number of heads"),
         ("head", {"hidden": 17}, "hidden to be a multiple of attention_heads"),
     ],
