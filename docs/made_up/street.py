@@ -5,56 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from shapes import (
-    RGB,
-    Face,
-    Solid,
-    Span,
-    barrier,
-    block,
-    bus,
-    car,
-    cone,
-    cycle,
-    drum,
-    excavator,
-    house,
-    lamp_post,
-    person,
-    traffic_light,
-    trailer,
-    tree,
-    truck,
-)
 
 from calibration.transform import Transform
+from made_up.ground import ground
+from made_up.objects import SHAPES
+from made_up.scenery import house, lamp_post, traffic_light, tree
+from made_up.shapes import ORANGE, RED, WHITE, Face, Solid, block, drum
 from perception.nuscenes import CLASS_NAMES
 from perception.types import Boxes3D
 
-ASPHALT, PAVING, KERB, PAINT, YELLOW = (84, 88, 95), (158, 155, 149), (186, 184, 178), (226, 226, 220), (222, 178, 66)
-GRASS, SOIL = (116, 138, 92), (148, 126, 98)
-
-# Along x runs the street: two lanes a way and a strip to park on each side. Across it, another one.
-STREET, CROSSING = (-4.4, 14.6), (26.0, 40.0)  # y and x of their kerbs [m]
-MIDDLE, LANES = 5.25, (1.75, 8.75)  # y of the double line and of the dashed ones
-FAR = 150.0
-
-SHAPES = {
-    "car": car,
-    "truck": truck,
-    "construction_vehicle": excavator,
-    "bus": bus,
-    "trailer": trailer,
-    "barrier": barrier,
-    "motorcycle": lambda size, paint: cycle(size, paint, heavy=True),
-    "bicycle": lambda size, paint: cycle(size, paint, heavy=False),
-    "pedestrian": person,
-    "traffic_cone": cone,
-}
-
 SILVER, BLACK, BLUE, TEAL, MAROON = (196, 200, 204), (58, 60, 66), (66, 98, 150), (70, 128, 128), (140, 58, 58)
-CREAM, MUSTARD, OLIVE, PLUM, CORAL = (224, 214, 188), (226, 172, 52), (112, 118, 76), (108, 80, 118), (214, 104, 84)
-WHITE, RED, ORANGE = (232, 232, 228), (206, 56, 46), (236, 112, 40)
+CREAM, MUSTARD, PLUM, CORAL = (224, 214, 188), (226, 172, 52), (108, 80, 118), (214, 104, 84)
 
 OBJECTS = (  # class, x, y [m], heading [deg], speed [m/s], (length, width, height) [m], colour
     # at the crossing ahead
@@ -67,27 +28,26 @@ OBJECTS = (  # class, x, y [m], heading [deg], speed [m/s], (length, width, heig
     ("pedestrian", 21.5, 8.4, -90, 1.5, (0.8, 0.7, 1.82), PLUM),
     # on the street, its way and the other way
     ("car", 15.6, 3.5, 0, 0.0, (4.5, 1.85, 1.48), RED),
-    ("motorcycle", 7.2, 3.7, 0, 6.0, (2.1, 0.8, 1.65), BLACK),
+    ("motorcycle", 6.2, 4.5, 0, 6.0, (2.1, 0.8, 1.65), BLUE),
     ("bicycle", 12.6, -2.4, 0, 4.0, (1.75, 0.6, 1.75), TEAL),
     ("car", 9.4, 10.5, 180, 9.0, (4.8, 1.95, 1.75), SILVER),
-    ("car", -1.6, 7.0, 180, 7.0, (4.4, 1.85, 1.5), TEAL),
+    ("car", -1.6, 7.0, 180, 7.0, (4.4, 1.85, 1.5), MUSTARD),
     ("truck", -23.6, 7.0, 180, 8.0, (8.0, 2.5, 3.4), ORANGE),
     ("trailer", -14.6, 7.0, 180, 8.0, (8.4, 2.5, 3.6), SILVER),
     ("car", -11.5, 0.1, 0, 6.0, (4.6, 1.9, 1.55), CREAM),
-    ("car", -20.5, 3.6, 0, 8.0, (4.9, 2.0, 1.85), BLACK),
-    ("bus", -38.0, 0.2, 0, 7.0, (11.0, 2.8, 3.1), TEAL),
+    ("car", 29.8, -18.5, -90, 6.0, (4.9, 2.0, 1.85), BLACK),
+    ("bus", -25.0, 3.6, 0, 7.0, (11.0, 2.8, 3.1), TEAL),
     ("car", 52.0, 7.2, 180, 9.0, (4.6, 1.9, 1.6), BLUE),
     ("car", 50.0, 0.0, 0, 8.0, (4.6, 1.9, 1.5), WHITE),
     # parked
-    ("car", 14.5, 13.45, 180, 0.0, (4.4, 1.8, 1.5), OLIVE),
     ("car", 3.4, 13.45, 180, 0.0, (4.7, 1.9, 1.5), WHITE),
     ("car", -8.6, 13.4, 180, 0.0, (4.5, 1.85, 1.65), BLUE),
-    ("car", -29.0, 13.4, 180, 0.0, (4.5, 1.85, 1.5), MUSTARD),
+    ("car", -29.0, 13.4, 180, 0.0, (4.5, 1.85, 1.5), TEAL),
     ("car", -6.4, -3.2, 0, 0.0, (4.3, 1.8, 1.5), MAROON),
     ("car", -17.5, -3.2, 0, 0.0, (4.8, 1.9, 1.75), SILVER),
     ("truck", -5.6, -17.0, 90, 0.0, (6.4, 2.3, 2.9), TEAL),
-    ("motorcycle", -1.0, -4.9, 70, 0.0, (2.0, 0.75, 1.15), RED),
-    ("bicycle", 2.3, -7.7, 5, 0.0, (1.7, 0.55, 1.1), PLUM),
+    ("motorcycle", -0.9, -6.9, 20, 0.0, (2.0, 0.75, 1.06), RED),
+    ("bicycle", 3.7, -7.6, 5, 0.0, (1.7, 0.55, 1.1), CORAL),
     # the work site on the right
     ("construction_vehicle", 13.8, -14.2, 205, 0.0, (7.4, 2.6, 3.3), MUSTARD),
     ("barrier", 8.0, -5.0, 90, 0.0, (0.55, 2.3, 1.0), RED),
@@ -137,6 +97,8 @@ TREES = (  # x, y, height [m]
     *((x, -5.6, 5.2 + 0.4 * (x % 4)) for x in (-38, -30, -22, -9.8, 47, 56, 66)),
     *((-19, 27, 8.5), (-9, 24.5, 7.0), (-3, 31, 9.0), (4, 26, 7.6), (-13, 36, 8.2), (2.5, 40, 9.4), (-21, 41, 8.8)),
 )
+LAMPS = ((-26, -4.9, 90), (-2.8, 15.1, -90), (24.2, -4.9, 90), (44.5, 15.1, -90), (-27, 15.1, -90))
+SIGNALS = ((25, -5.6, 0), (41, 15.6, 180), (41.2, -5.6, 90))  # x, y [m], heading [deg], as of lamps
 LEAVES = ((104, 132, 76), (118, 140, 82), (92, 120, 74), (132, 146, 84))
 
 
@@ -181,49 +143,17 @@ def placed(solids: list[Solid], x: float, y: float, heading_deg: float = 0) -> l
 
 def furniture() -> list[Solid]:
     """Trees, lamps, signals, a heap of sand, bins: what isn't to be detected."""
-    solids = [drum(18.4, -19.5, (0, 2.2), (3.2, 0.3), (190, 164, 120), 9), drum(8.6, 14.95, (0, 0.75), (0.16, 0.14), RED)]
-    solids += [block((x, x + 0.5), (-8.1, -7.6), (0, 1.0), (78, 98, 88)) for x in (4.4, -12.4)]
+    solids = [
+        drum(18.4, -19.5, (0, 2.2), (3.2, 0.3), (190, 164, 120), 9),
+        drum(8.6, 14.95, (0, 0.75), (0.16, 0.14), RED),
+    ]
+    solids += [block((x, x + 0.5), (-8.1, -7.6), (0, 1.0), (78, 98, 88)) for x in (5.5, -12.4)]
+    solids += [block(x, (-8.4, -7.1), (2.75, 2.9), colour) for x, colour in (((-1, 5.5), CORAL), ((-25, -18), TEAL))]
     solids += [block((6.1, 22.4), (-26.6, -26.4), (0, 2.0), (170, 150, 120))]
     for index, (x, y, height) in enumerate(TREES):
         solids += placed(tree(height, LEAVES[index % len(LEAVES)]), x, y, 37 * index)
-    for x, y, heading_deg in ((-26, -4.9, 90), (-2.8, 15.1, -90), (24.2, -4.9, 90), (44.5, 15.1, -90), (-27, 15.1, -90)):
+    for x, y, heading_deg in LAMPS:
         solids += placed(lamp_post(), x, y, heading_deg)
-    for x, y, heading_deg in ((25, -5.6, 0), (41, 15.6, 180), (41.2, -5.6, 90)):
+    for x, y, heading_deg in SIGNALS:
         solids += placed(traffic_light(), x, y, heading_deg)
     return solids
-
-
-def ground() -> list[Face]:
-    """Paving, roads and the paint on them, from the lowest layer to the highest."""
-    everywhere = (-FAR, FAR)
-    kerbs = [(low - 0.25, high + 0.25) for low, high in (CROSSING, STREET)]
-    areas = [patch(everywhere, everywhere, PAVING), patch((-24, 7.6), (19, 48), GRASS), patch((6, 22.4), (-26.5, -8.6), SOIL)]
-    areas += [patch(everywhere, kerbs[1], KERB), patch(kerbs[0], everywhere, KERB)]
-    areas += [patch(everywhere, STREET, ASPHALT), patch(CROSSING, everywhere, ASPHALT), patch((-8.8, -1.7), (-38, -8.4), ASPHALT)]
-    return areas + markings()
-
-
-def markings() -> list[Face]:
-    """Lines along both roads, stop lines and zebra crossings."""
-    faces = []
-    for start, end in ((-FAR, 18.0), (46.0, FAR)):
-        faces += [line((start, end), MIDDLE + side, YELLOW) for side in (-0.15, 0.15)]
-        faces += [line((x, x + 3), y) for y in LANES for x in np.arange(start, end - 3, 7.0)]
-        faces += [line((start, end), y) for y in (-1.9, 12.3)]
-    for start, end in ((-FAR, -9.0), (19.0, FAR)):
-        faces += [patch((32.9, 33.1), (start, end), YELLOW)]
-    faces += [patch((18.6, 19.0), (-1.8, MIDDLE - 0.3), PAINT), patch((45.0, 45.4), (MIDDLE + 0.3, 12.2), PAINT)]
-    for x in ((20.4, 23.4), (41.6, 44.4)):
-        faces += [patch(x, (y, y + 0.55), PAINT) for y in np.arange(STREET[0] + 0.4, STREET[1] - 0.6, 1.15)]
-    faces += [patch((x, x + 0.1), (12.3, 14.6), PAINT) for x in np.arange(-43, 18, 6.0)]
-    return faces
-
-
-def line(x: Span, y: float, colour: RGB = PAINT) -> Face:
-    """A painted line along the street."""
-    return patch(x, (y - 0.07, y + 0.07), colour)
-
-
-def patch(x: Span, y: Span, colour: RGB) -> Face:
-    """A rectangle on the ground."""
-    return Face(np.array([(x[0], y[0], 0), (x[1], y[0], 0), (x[1], y[1], 0), (x[0], y[1], 0)], float), colour)
