@@ -31,7 +31,8 @@ def main(
     from perception.checkpoints.importer import import_checkpoint
     from perception.checkpoints.report import report
 
-    imported = import_checkpoint(source, config)
+    configs = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml")) if config is None else [config]
+    imported = import_checkpoint(source, configs)
     print(report(imported))
     imported.save(out, partial)
     print(f"written{'' if imported.comparison.complete else ', incomplete'}: {out}")

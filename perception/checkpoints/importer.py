@@ -1,6 +1,6 @@
 """Public checkpoints to native ones: find the layout, rename, convert, and compare with every configuration.
 
-    imported = import_checkpoint("bevfusion-det.pth")
+    imported = import_checkpoint("bevfusion-det.pth", ["configs/bevfusion_lidar_camera.yaml"])
     imported.save("bevfusion.safetensors")
 
 What was found is in `imported`; report.py makes text of it.
@@ -25,7 +25,6 @@ from perception.checkpoints.torch_file import read_state_dict
 from perception.config import load_config
 from perception.model.network import Network
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 LAYOUTS = (mmdetection3d.LAYOUT, mit_han_lab.LAYOUT)
 
 _WRAPPERS = re.compile(r"^(module\.|model\.)+")  # of DataParallel and of trainers that hold the model as a member
@@ -69,8 +68,8 @@ class ImportedCheckpoint:
         save_weights(path, self.weights, about)
 
 
-def import_checkpoint(source: str | Path, config: str | Path | None = None) -> ImportedCheckpoint:
-    """Read a checkpoint of a public code; it is compared with `config`, or with all in configs/.
+def import_checkpoint(source: str | Path, configs: Iterable[str | Path]) -> ImportedCheckpoint:
+    """Read a checkpoint of a public code, and compare it with configurations, of which the best fit is taken.
 
     Raises InputError if it can't be read, or is of no layout or architecture that is known here.
     """
@@ -80,8 +79,7 @@ def import_checkpoint(source: str | Path, config: str | Path | None = None) -> I
     plain = {name: short for name, short in bare.items() if not short.startswith(_SHADOW)}
     layout = recognise(plain.values(), str(source))
     origins = _origins(plain, layout, str(source))
-    configs = sorted(CONFIGS.glob("*.yaml")) if config is None else [Path(config)]
-    best, *others = rank(configs, {ours: file.tensors[name] for ours, name in origins.items()})
+    best, *others = rank(map(Path, configs), {ours: file.tensors[name] for ours, name in origins.items()})
     weights, converted = _converted(best, layout)
     counts = {"constants that follow from the configuration": len(plain) - len(origins)}
     counts["running averages (ema_*)"] = len(bare) - len(plain)
@@ -123,7 +121,7 @@ def rank(configs: Iterable[Path], tensors: Mapping[str, Tensor]) -> list[Fit]:
         weights, permuted = in_our_sparse_layout(tensors, network.state_dict())
         fits.append(Fit(config, weights, permuted, Comparison.of(network, weights)))
     if not fits:
-        raise InputError(str(CONFIGS), "configurations (*.yaml)", "none", "give one with --config")
+        raise InputError("configurations to compare with", "one or more (.yaml)", "none", "give one with --config")
     return sorted(fits, key=lambda fit: fit.comparison.misfits)
 
 

@@ -56,31 +56,31 @@ class TestWrapping:
     @pytest.mark.parametrize("prefix", ["", "module.", "model.", "module.model."])
     def test_makes_no_difference(self, key: str | None, prefix: str, native, public, config, write) -> None:
         weights = {prefix + name: tensor for name, tensor in public.items()}
-        imported = import_checkpoint(write(weights if key is None else {"meta": {}, key: weights}), config)
+        imported = import_checkpoint(write(weights if key is None else {"meta": {}, key: weights}), [config])
         assert imported.comparison.complete
         assert_equal(imported.weights, native)
 
     def test_running_averages_beside_the_weights_are_left_out_with_a_note(self, native, public, config, write) -> None:
         shadows = {f"ema_{name.replace('.', '_')}": tensor + 1 for name, tensor in public.items()}
-        imported = import_checkpoint(write({"state_dict": {**public, **shadows}}), config)
+        imported = import_checkpoint(write({"state_dict": {**public, **shadows}}), [config])
         assert_equal(imported.weights, native)
         assert f"{len(public)} running averages (ema_*)" in imported.skipped
 
     def test_constants_that_we_derive_are_left_out_with_a_note(self, native, public, config, write) -> None:
         constants = ("view_transform.dx", "view_transform.frustum", "vtransform.bx", "vtransform.nx")
         constants += ("img_backbone.stages.0.blocks.0.attn.w_msa.relative_position_index",)
-        imported = import_checkpoint(write({**public, **dict.fromkeys(constants, torch.ones(3))}), config)
+        imported = import_checkpoint(write({**public, **dict.fromkeys(constants, torch.ones(3))}), [config])
         assert imported.comparison.complete
         assert "5 constants that follow from the configuration" in imported.skipped
 
     def test_a_weight_that_is_there_twice_is_an_error(self, public, config, write) -> None:
         name = "bbox_head.shared_conv.bias"
         with pytest.raises(InputError, match=rf"every weight once, got {name} and module\.{name}"):
-            import_checkpoint(write({**public, f"module.{name}": public[name]}), config)
+            import_checkpoint(write({**public, f"module.{name}": public[name]}), [config])
 
     def test_half_precision_becomes_single(self, native, public, config, write) -> None:
         halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in public.items()}
-        imported = import_checkpoint(write(halves), config)
+        imported = import_checkpoint(write(halves), [config])
         assert {tensor.dtype for tensor in imported.weights.values()} == {torch.float32, torch.int64}
         assert_equal(imported.weights, {name: t.half().to(t.dtype) for name, t in native.items()} | integers(native))
         assert f"{len(native) - len(integers(native))} tensors to float32" in imported.converted
@@ -93,7 +93,7 @@ def integers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 class TestSparseLayout:
     def test_of_older_sparse_convolutions_is_turned_into_ours(self, native, public, config, write) -> None:
         older = {name: spconv1(tensor) if tensor.ndim == 5 else tensor for name, tensor in public.items()}
-        imported = import_checkpoint(write(older), config)
+        imported = import_checkpoint(write(older), [config])
         assert_equal(imported.weights, native)
         assert imported.converted == ("11 sparse convolution weights from (kx, ky, kz, Cin, Cout)",)
 
@@ -125,7 +125,7 @@ class TestSparseLayout:
 
 class TestMitHanLab:
     def test_checkpoints_become_the_very_same_weights(self, native, public, config, write) -> None:
-        imported = import_checkpoint(write({"state_dict": as_mit_han_lab(public)}), config)
+        imported = import_checkpoint(write({"state_dict": as_mit_han_lab(public)}), [config])
         assert imported.layout.name == "mit-han-lab"
         assert imported.comparison.complete
         assert_equal(imported.weights, native)
@@ -137,7 +137,7 @@ class TestMitHanLab:
     def test_boxes_keep_their_place_in_the_world(self, public, config, write) -> None:
         """Theirs point to -yaw - pi / 2, with the width before the length."""
         old = as_mit_han_lab(public)
-        new = import_checkpoint(write(old), config).weights
+        new = import_checkpoint(write(old), [config]).weights
         features = torch.randn(64, 100, generator=torch.Generator().manual_seed(1))
 
         def predict(weights: dict[str, Tensor], name: str) -> Tensor:
@@ -153,12 +153,12 @@ class TestMitHanLab:
     def test_camera_only_detectors_have_no_configuration(self, public, write) -> None:
         names = ("encoders.camera.vtransform.depthnet.weight", "decoder.neck.x", "heads.object.task_heads.0.reg.0.bias")
         with pytest.raises(InputError, match=r"cameras only \(CenterHead and LSS\), which has no configuration here"):
-            import_checkpoint(write({"state_dict": dict.fromkeys(names, torch.ones(1))}))
+            import_checkpoint(write({"state_dict": dict.fromkeys(names, torch.ones(1))}), [])
 
     def test_map_segmentation_has_no_configuration(self, write) -> None:
         names = ("encoders.lidar.backbone.conv_input.0.weight", "heads.map.classifier.0.weight")
         with pytest.raises(InputError, match="map segmentation, which has no configuration here"):
-            import_checkpoint(write(dict.fromkeys(names, torch.ones(1))))
+            import_checkpoint(write(dict.fromkeys(names, torch.ones(1))), [])
 
 
 class TestLayout:
@@ -171,7 +171,7 @@ class TestLayout:
         with pytest.raises(
             InputError, match=r"mmdetection3d or mit-han-lab, got the top-level names backbone, rpn_head"
         ):
-            import_checkpoint(write(weights))
+            import_checkpoint(write(weights), [])
 
     def test_view_transform_of_the_first_published_files_is_found_under_its_older_name(self) -> None:
         """In mmdetection3d itself they load into nothing: issue 2892."""
@@ -197,13 +197,11 @@ class TestConfiguration:
         (tmp_path / "b.yaml").write_text(CONFIG, encoding="utf-8")
         (tmp_path / "a.yaml").write_text(CONFIG.replace("points: {}", "points: {sweeps: 0}"), encoding="utf-8")
         (tmp_path / "c.yaml").write_text(CONFIG.replace("hidden: 16", "hidden: 32"), encoding="utf-8")
-        monkeypatch.setattr("perception.checkpoints.importer.CONFIGS", tmp_path)
         monkeypatch.chdir(tmp_path)
-        imported = import_checkpoint(write(public))
+        imported = import_checkpoint(write(public), sorted(tmp_path.glob("*.yaml")))
         assert (imported.config, imported.as_good) == (tmp_path / "a.yaml", (tmp_path / "b.yaml",))
         assert "configuration: a.yaml\n  the same tensors as b.yaml\nloaded: " in report(imported)
 
-    def test_that_is_missing_altogether_is_an_error(self, public, tmp_path: Path, write, monkeypatch) -> None:
-        monkeypatch.setattr("perception.checkpoints.importer.CONFIGS", tmp_path / "none")
+    def test_that_is_missing_altogether_is_an_error(self, public, write) -> None:
         with pytest.raises(InputError, match="give one with --config"):
-            import_checkpoint(write(public))
+            import_checkpoint(write(public), [])

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from perception.checkpoints import mmdetection3d
-from perception.checkpoints.importer import CONFIGS, import_checkpoint
+from perception.checkpoints.importer import import_checkpoint
 from perception.detector import load_detector
 from tests.data import GOLDEN, needs
 from tests.perception.checkpoints.public import as_mit_han_lab
 
 pytestmark = needs(GOLDEN)
 
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 CONFIG_OF = {"lidar": CONFIGS / "bevfusion_lidar.yaml", "lidar-cam": CONFIGS / "bevfusion_lidar_camera.yaml"}
 
 
@@ -40,7 +41,7 @@ def hollow_weights(kind: str) -> dict[str, Tensor]:
 
 
 def imported_equals_the_lidar_weights(source: Path, out: Path) -> None:
-    imported = import_checkpoint(source)
+    imported = import_checkpoint(source, CONFIG_OF.values())
     imported.save(out)
     found = load_detector(imported.config, out).network.state_dict()
     expected = {mmdetection3d.native_name(name): tensor for name, tensor in lidar_weights().items()}
@@ -70,7 +71,7 @@ def test_every_tensor_of_the_published_layouts_has_its_place(tmp_path: Path, kin
     elif layout != "mmdetection3d":
         weights = {name.replace("view_transform.", "vtransform."): tensor for name, tensor in weights.items()}
     torch.save({"state_dict": weights}, tmp_path / "public.pth")
-    imported = import_checkpoint(tmp_path / "public.pth")
+    imported = import_checkpoint(tmp_path / "public.pth", CONFIG_OF.values())
     assert imported.layout.name == layout.split(",")[0]
     assert imported.config == CONFIG_OF[kind]
     assert imported.comparison.complete
