@@ -11,6 +11,7 @@ from there if it is started again with the same arguments.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,9 +63,7 @@ def detect_to_folder(
     out: Path,
     options: OutputOptions,
     identity: dict[str, Any],  # what this run is: JSON that tells it from others, so that no other run's work is reused
-    progress: Callable[
-        [Iterable[Frame], int], Iterable[Frame]
-    ],  # wraps the frames still to do, of which it gets the number
+    progress: Callable[[Iterable[Frame], int], Iterable[Frame]],  # gets the frames still to do and their number
     say: Callable[[str], None],  # gets one sentence about whatever was dropped or left out
 ) -> int:
     """Run the detector over the source and write `out`; returns the number of frames.
@@ -105,6 +104,10 @@ class Journal:
     folder: Path
     done: dict[str, None]  # tokens, in the order they were finished
 
+    @property
+    def lines(self) -> Path:
+        return self.folder / "frames.jsonl"
+
     @staticmethod
     def open(out: Path, identity: dict[str, Any]) -> Journal:
         """The journal of this very run, with what it has done; another run's is thrown away."""
@@ -125,18 +128,21 @@ class Journal:
         except OSError as error:
             raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
         journal = Journal(folder, {})
+        journal.drop_half_a_line()
         journal.done.update(dict.fromkeys(entry["token"] for entry in journal.entries()))
         return journal
 
     def entries(self) -> Iterator[dict[str, Any]]:
-        """What was written, oldest first; a last line that was cut short doesn't count."""
-        path = self.folder / "frames.jsonl"
-        if not path.exists():
-            return
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                if line.endswith("\n"):
-                    yield json.loads(line)
+        """What was written, oldest first."""
+        if self.lines.exists():
+            with self.lines.open(encoding="utf-8") as lines:
+                yield from map(json.loads, lines)
+
+    def drop_half_a_line(self) -> None:
+        """Forget the frame that was being noted when the last run was killed."""
+        if self.lines.exists():
+            content = self.lines.read_bytes()
+            os.truncate(self.lines, content.rfind(b"\n") + 1)
 
     def add(self, frame: Frame, boxes: Boxes3D) -> None:
         """Note a frame as finished."""
@@ -144,7 +150,7 @@ class Journal:
             raise InputError(f"frame {frame.token}", "each token once", "it for the second time")
         results = sample_results(frame, boxes) if frame.world_from_ego is not None else None
         entry = {"token": frame.token, "frame": frame_record(frame, boxes), "results": results}
-        with (self.folder / "frames.jsonl").open("a", encoding="utf-8") as lines:
+        with self.lines.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(entry) + "\n")
         self.done[frame.token] = None
 

@@ -145,6 +145,16 @@ def test_an_interrupted_run_goes_on_where_it_stopped(place: Workplace, monkeypat
     assert place.left_behind() == ["out"]
 
 
+def test_a_run_killed_while_it_wrote_loses_only_that_frame(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_after_first(monkeypatch)
+    assert place.detect("--no-pictures").code == 130
+    monkeypatch.undo()
+    with (place.out.with_name("out.partial") / "frames.jsonl").open("a") as lines:
+        lines.write('{"token": "cut sho')
+    assert place.detect("--no-pictures").code == 0
+    assert len(place.result()["frames"]) == 2
+
+
 def test_unfinished_work_of_other_arguments_is_not_taken_up(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     stop_after_first(monkeypatch)
     assert place.detect("--no-pictures").code == 130
