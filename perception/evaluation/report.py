@@ -1,0 +1,213 @@
+"""The evaluation as one HTML file: nothing in it is loaded from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+
+import numpy as np
+
+from perception.evaluation.charts import bar, error_chart, precision_recall_chart
+from perception.evaluation.definition import ERROR_TITLES, ERRORS, MEAN_ERRORS
+from perception.evaluation.misses import WorkingPoint
+from perception.evaluation.pictures import Picture
+from perception.evaluation.scoring import Scores
+from perception.evaluation.slices import SliceScore
+from perception.evaluation.truth import Truth
+
+STYLE = """
+:root { --ink: #17202b; --muted: #5c6878; --page: #f5f7f9; --card: #fff; --line: #dde3ea; --accent: #4f9bd9;
+  --warm: #f28e2b; color-scheme: light dark; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e9ef; --muted: #98a5b5; --page: #101318; --card: #191e26;
+  --line: #2c3440; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 32px 24px 64px; }
+h1 { font-size: 26px; margin: 0; } h2 { font-size: 18px; margin: 40px 0 8px; }
+h3 { font-size: 14px; margin: 0 0 6px; }
+p { margin: 4px 0 12px; color: var(--muted); max-width: 80ch; }
+section > .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px;
+  overflow-x: auto; }
+.lead { display: grid; grid-template-columns: repeat(auto-fit, minmax(120px, 1fr)); gap: 12px; margin-top: 20px; }
+.lead div { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
+.lead b { display: block; font-size: 26px; font-weight: 650; font-variant-numeric: tabular-nums; }
+.lead span { color: var(--muted); font-size: 13px; }
+.lead div.main b { color: var(--accent); }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
+th { text-align: right; font-weight: 600; color: var(--muted); padding: 4px 10px; border-bottom: 1px solid var(--line);
+  white-space: nowrap; vertical-align: bottom; }
+td { text-align: right; padding: 4px 10px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+tr:last-child td { border-bottom: 0; } tr.mean td { font-weight: 650; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; }
+.none { color: var(--muted); opacity: .6; }
+.bar { display: inline-block; width: 84px; height: 9px; border-radius: 3px; background: var(--line);
+  margin-right: 8px; overflow: hidden; }
+.bar i { display: block; height: 100%; }
+svg { max-width: 100%; height: auto; color: var(--ink); }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 20px 28px; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(530px, 1fr)); gap: 16px; }
+figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
+figure div { display: flex; background: #10131a; justify-content: center; }
+figure img { height: 300px; min-width: 0; display: block; object-fit: contain; }
+figure img:first-child:not(:only-child) { flex: 4; } figure img:last-child { flex: 3; }
+figcaption { padding: 8px 14px 10px; font-size: 13px; color: var(--muted); overflow-wrap: anywhere; }
+figcaption b { color: var(--ink); font-size: 14px; }
+"""
+
+SLICES_TEXT = (
+    "Boxes are matched once, over everything. A detection that matches an object elsewhere is neither right nor wrong "
+    "in a slice; a false alarm counts where it lies itself. Detections have no visibility, so false alarms count on "
+    "each of its levels: these numbers compare with one another, not with the whole. mAP is the mean over the classes "
+    "with an object in the slice; recall is the share of objects that any detection matches within 2 m."
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report tells."""
+
+    truth: Truth
+    scores: Scores
+    scorer: str  # "ours" or "devkit"
+    results_name: str
+    slices: Sequence[SliceScore]
+    points: Mapping[str, WorkingPoint]
+    misses: Sequence[Picture]
+    false_alarms: Sequence[Picture]
+
+
+def write_report(report: Report) -> str:
+    """The page."""
+    truth = report.truth
+    title = f"Detection on {escape(truth.split)} of {escape(truth.folder.name)}"
+    sections = (_lead(report), _classes(report), _curves(report), _errors(report), _slices(report), _worst(report))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
+        f"<body><main><h1>{title}</h1>\n{''.join(sections)}</main></body></html>\n"
+    )
+
+
+def _lead(report: Report) -> str:
+    metrics, truth, scores = report.scores.metrics, report.truth, report.scores
+    scenes = len({scene.token for scene in truth.scenes})
+    subset = "" if truth.subset.whole else " (a part of the split)"
+    scorer = "this project's scorer" if report.scorer == "ours" else "the nuScenes development kit"
+    cards = [("NDS", metrics.nd_score, "nuScenes detection score", "main"), ("mAP", metrics.mean_ap, "mean AP", "main")]
+    units = {"trans_err": "translation, m", "scale_err": "scale, 1 - IoU", "orient_err": "orientation, rad"}
+    units |= {"vel_err": "velocity, m/s", "attr_err": "attribute, 1 - acc"}
+    cards += [(MEAN_ERRORS[name], metrics.tp_errors[name], units[name], "") for name in ERRORS]
+    tiles = [
+        f'<div class="{kind}"><span>{name}</span><b>{_number(value)}</b><span>{what}</span></div>'
+        for name, value, what, kind in cards
+    ]
+    return (
+        f"<p>{len(truth.tokens)} samples of {scenes} scenes{subset}, {len(scores.objects)} objects and "
+        f"{len(scores.predictions)} detections within the classes' ranges. {escape(report.results_name)}, scored by "
+        f'{scorer} with the official settings.</p><div class="lead">{"".join(tiles)}</div>'
+    )
+
+
+def _classes(report: Report) -> str:
+    metrics, scores = report.scores.metrics, report.scores
+    definition = metrics.definition
+    head = ["class", "objects", "AP", *(f"AP {threshold:g} m" for threshold in definition.dist_ths)]
+    head += [MEAN_ERRORS[name][1:] for name in ERRORS] + ["best F1", "precision", "recall", "at score"]
+    rows = []
+    for name, aps in metrics.label_aps.items():
+        point, mean = report.points[name], metrics.mean_dist_aps[name]
+        cells = [escape(name.replace("_", " ")), str(len(scores.matchings[name, definition.dist_th_tp].truth))]
+        cells += [bar(mean) + _number(mean), *(_number(ap) for ap in aps.values())]
+        cells += [_number(metrics.label_tp_errors[name][error]) for error in ERRORS]
+        cells += [_number(value) for value in (point.f1, point.precision, point.recall, point.score)]
+        rows.append((cells, ""))
+    by_threshold = [np.mean([aps[threshold] for aps in metrics.label_aps.values()]) for threshold in definition.dist_ths]
+    cells = ["mean", str(len(scores.objects)), bar(metrics.mean_ap) + _number(metrics.mean_ap)]
+    cells += [*map(_number, by_threshold), *(_number(metrics.tp_errors[error]) for error in ERRORS), *[""] * 4]
+    rows.append((cells, "mean"))
+    text = (
+        "AP is the mean over the distance thresholds. Errors are of detections matched within 2 m; lower is better. "
+        "The columns on the right are the score at which a class has its best F1, and what it does there."
+    )
+    return _section("Classes", text, _table(head, rows))
+
+
+def _curves(report: Report) -> str:
+    text = "Precision over recall."
+    return _section("Precision and recall", text, precision_recall_chart(report.scores.curves, report.scores.metrics))
+
+
+def _errors(report: Report) -> str:
+    metrics = report.scores.metrics
+    charts = [
+        error_chart(
+            MEAN_ERRORS[name],
+            ERROR_TITLES[name],
+            [(label, errors[name]) for label, errors in metrics.label_tp_errors.items()],
+            metrics.tp_errors[name],
+        )
+        for name in ERRORS
+    ]
+    text = "Of detections matched within 2 m, averaged over the recalls reached. A class that reaches none has 1."
+    return _section("Errors of true positives", text, f'<div class="charts">{"".join(charts)}</div>')
+
+
+def _slices(report: Report) -> str:
+    head = ["", "objects", "mAP", "recall", *(MEAN_ERRORS[name] for name in ERRORS)]
+    tables = []
+    for group, parts in groupby(report.slices, key=lambda part: part.group):
+        rows = []
+        for part in parts:
+            metrics = part.metrics
+            cells = [escape(part.name), str(part.objects), bar(metrics.mean_ap) + _number(metrics.mean_ap)]
+            cells += [_number(part.found), *(_number(metrics.tp_errors[name]) for name in ERRORS)]
+            rows.append((cells, ""))
+        tables.append(f"{_table([group, *head[1:]], rows)}")
+    return _section("Slices", SLICES_TEXT, "<br>".join(tables))
+
+
+def _worst(report: Report) -> str:
+    missed = "Missed at their classes' best F1: the objects with the most LiDAR and radar returns, one of each track."
+    alarms = "The highest scores without an object of the class within 2 m, one at each place."
+    drawn = " Marked in yellow; thin and white is what is annotated, coloured what was detected."
+    parts = []
+    for title, text, pictures in (
+        ("Worst misses", missed, report.misses),
+        ("Worst false alarms", alarms, report.false_alarms),
+    ):
+        figures = "".join(_figure(picture, report) for picture in pictures)
+        body = f'<div class="pictures">{figures}</div>' if figures else "<p>None.</p>"
+        parts.append(f"<section><h2>{title}</h2><p>{text}{drawn if figures else ''}</p>{body}</section>\n")
+    return "".join(parts)
+
+
+def _figure(picture: Picture, report: Report) -> str:
+    mistake, truth = picture.mistake, report.truth
+    if mistake.missed:
+        level = truth.visibility[report.scores.object_rows[mistake.row]].removeprefix("v")
+        fact = f"{mistake.weight:.0f} returns" + (f", {level} % visible" if level else "")
+    else:
+        fact = f"score {mistake.weight:.2f}"
+    images = "".join(f'<img src="{view}" alt="">' for view in picture.views)
+    place = f"{escape(truth.scenes[mistake.sample].name)} · {escape(picture.token)}"
+    camera = f" · {escape(picture.camera)}" if picture.camera else ""
+    name = escape(mistake.class_name.replace("_", " "))
+    return f"<figure><div>{images}</div><figcaption><b>{name}</b> · {fact}<br>{place}{camera}</figcaption></figure>"
+
+
+def _section(title: str, text: str, body: str) -> str:
+    return f'<section><h2>{title}</h2><p>{text}</p><div class="card">{body}</div></section>\n'
+
+
+def _table(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]]) -> str:
+    top = "".join(f"<th>{cell}</th>" for cell in head)
+    body = "".join(
+        f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for cells, kind in rows
+    )
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _number(value: float) -> str:
+    return '<span class="none">-</span>' if np.isnan(value) else f"{value:.3f}"
