@@ -56,7 +56,7 @@ def _key(definition: Definition) -> str:
 def _panel(name: str, curves: Curves, metrics: Metrics) -> str:
     definition = metrics.definition
     inner = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM)
-    title = f"{escape(name.replace('_', ' '))}"
+    title = escape(name.replace("construction", "constr.").replace("_", " "))  # in full it would run into its AP
     parts = [
         f'<text x="{LEFT}" y="17" font-size="13" font-weight="600" {FONT}>{title}</text>',
         f'<text x="{WIDTH - RIGHT}" y="17" font-size="12" text-anchor="end" {FONT}>'

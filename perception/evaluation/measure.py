@@ -141,7 +141,9 @@ def main() -> None:
         start = time.perf_counter()
         theirs = kit_curves(*kit)
         elapsed = time.perf_counter() - start
-        print(f"ours, {few} samples: {part:.3f} s; development kit: {elapsed:.2f} s, {elapsed / part:.0f} times as long")
+        print(
+            f"ours, {few} samples: {part:.3f} s; development kit: {elapsed:.2f} s, {elapsed / part:.0f} times as long"
+        )
         print(f"largest difference of any number of the curves: {largest_difference(curves, theirs):.1e}")
 
 

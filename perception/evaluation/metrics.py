@@ -97,6 +97,4 @@ def metrics_of(curves: Curves, definition: Definition) -> Metrics:
 
 def _errors(name: str, curve: Curve, definition: Definition) -> dict[str, float]:
     undefined = UNDEFINED_ERRORS.get(name, set())
-    return {
-        error: np.nan if error in undefined else curve.mean_error(error, definition.min_recall) for error in ERRORS
-    }
+    return {error: np.nan if error in undefined else curve.mean_error(error, definition.min_recall) for error in ERRORS}

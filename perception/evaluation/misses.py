@@ -50,25 +50,25 @@ def working_points(scores: Scores) -> dict[str, WorkingPoint]:
 def worst_misses(scores: Scores, truth: Truth, points: Mapping[str, WorkingPoint], count: int) -> list[Mistake]:
     """Missed objects with the most LiDAR and radar returns, one of each track."""
     returns = truth.points[scores.object_rows]
-    missed = [
+    missed = _worst_first(
         Mistake(True, int(scores.objects.samples[row]), name, int(row), float(returns[row]))
         for name, rows in _missed(scores, points)
         for row in rows
-    ]
-    tracks = (truth.instances[scores.object_rows[mistake.row]] for mistake in (ordered := _worst_first(missed)))
-    return _first_of_each(ordered, tracks, count)
+    )
+    tracks = (truth.instances[scores.object_rows[mistake.row]] for mistake in missed)
+    return _first_of_each(missed, tracks, count)
 
 
 def worst_false_alarms(scores: Scores, truth: Truth, points: Mapping[str, WorkingPoint], count: int) -> list[Mistake]:
     """Detections of nothing with the highest scores, one at each place."""
     boxes = scores.predictions.boxes
-    alarms = [
+    alarms = _worst_first(
         Mistake(False, int(scores.predictions.samples[row]), name, int(row), float(boxes.scores[row]))
         for name, rows in _false_alarms(scores, points)
         for row in rows
-    ]
+    )
     kept: list[Mistake] = []
-    for alarm in _worst_first(alarms):
+    for alarm in alarms:
         place, scene = boxes.centers[alarm.row, :2], truth.scenes[alarm.sample].token
         again = any(
             other.class_name == alarm.class_name
@@ -103,7 +103,7 @@ def _false_alarms(scores: Scores, points: Mapping[str, WorkingPoint]) -> Iterato
         yield name, matching.predictions[(matching.scores >= point.score) & (matching.matched == NONE)]
 
 
-def _worst_first(mistakes: list[Mistake]) -> list[Mistake]:
+def _worst_first(mistakes: Iterable[Mistake]) -> list[Mistake]:
     return sorted(mistakes, key=lambda mistake: (-mistake.weight, CLASS_NAMES.index(mistake.class_name), mistake.row))
 
 

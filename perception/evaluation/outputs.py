@@ -1,10 +1,10 @@
 """What an evaluation leaves behind.
 
-    OUT/metrics.json          the official numbers, with the keys of the development kit's metrics_summary.json
-    OUT/metrics_details.json  every class's curves, as the kit's file of this name
-    OUT/slices.json           scores of parts of the data, see slices.py
-    OUT/pr_curves.svg         precision over recall of every class
-    OUT/report.html           all of it to look at
+OUT/metrics.json          the official numbers, with the keys of the development kit's metrics_summary.json
+OUT/metrics_details.json  every class's curves, as the kit's file of this name
+OUT/slices.json           scores of parts of the data, see slices.py
+OUT/pr_curves.svg         precision over recall of every class
+OUT/report.html           all of it to look at
 """
 
 from __future__ import annotations

@@ -126,21 +126,20 @@ def _marked(tile: np.ndarray, part: CameraImage, target: Boxes3D) -> np.ndarray:
     return tile
 
 
-def _from_above(
-    frame: Frame, cloud: np.ndarray, shown: Boxes3D, truth: Boxes3D | None, target: Boxes3D
-) -> np.ndarray:
-    panel = draw_bird_view(BIRD_SIDE, cloud, shown, truth, frame.ego_from_lidar)
+def _from_above(frame: Frame, cloud: np.ndarray, shown: Boxes3D, truth: Boxes3D | None, target: Boxes3D) -> np.ndarray:
+    panel = draw_bird_view(BIRD_SIDE, cloud, shown, truth, frame.ego_from_lidar).copy()
     view = BirdView.of(BIRD_SIDE, frame.ego_from_lidar)
     middle = view.pixels(target.centers)[0]
     radius = max(target.sizes[0, :2].max() * view.scale * 0.7, 12)
-    panel = np.ascontiguousarray(panel)
     draw_circle(panel, middle, radius, WARNING, 2)
     left, top = np.clip(np.round(middle - BIRD_PART / 2), 0, BIRD_SIDE - BIRD_PART).astype(int)
     return panel[top : top + BIRD_PART, left : left + BIRD_PART]
 
 
 def _address(image: np.ndarray) -> str:
-    good, encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    good, encoded = cv2.imencode(
+        ".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
     if not good:
         raise InputError("picture", "an image that can be written as JPEG", f"{image.shape}")
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

@@ -24,7 +24,7 @@ STYLE = """
   --line: #2c3440; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 32px 24px 64px; }
+main { max-width: 1280px; margin: 0 auto; padding: 32px 24px 64px; }
 h1 { font-size: 26px; margin: 0; } h2 { font-size: 18px; margin: 40px 0 8px; }
 h3 { font-size: 14px; margin: 0 0 6px; }
 p { margin: 4px 0 12px; color: var(--muted); max-width: 80ch; }
@@ -36,22 +36,24 @@ section > .card { background: var(--card); border: 1px solid var(--line); border
 .lead span { color: var(--muted); font-size: 13px; }
 .lead div.main b { color: var(--accent); }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
-th { text-align: right; font-weight: 600; color: var(--muted); padding: 4px 10px; border-bottom: 1px solid var(--line);
+th { text-align: right; font-weight: 600; color: var(--muted); padding: 4px 8px; border-bottom: 1px solid var(--line);
   white-space: nowrap; vertical-align: bottom; }
-td { text-align: right; padding: 4px 10px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+td { text-align: right; padding: 4px 8px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 tr:last-child td { border-bottom: 0; } tr.mean td { font-weight: 650; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; }
+table.even { table-layout: fixed; min-width: 900px; } table.even th:first-child { width: 34%; }
+table.even + table.even { margin-top: 18px; } table.even th:nth-child(3) { width: 14%; }
 .none { color: var(--muted); opacity: .6; }
-.bar { display: inline-block; width: 84px; height: 9px; border-radius: 3px; background: var(--line);
+.bar { display: inline-block; width: 64px; height: 9px; border-radius: 3px; background: var(--line);
   margin-right: 8px; overflow: hidden; }
 .bar i { display: block; height: 100%; }
 svg { max-width: 100%; height: auto; color: var(--ink); }
+.card > svg { width: 100%; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 20px 28px; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(530px, 1fr)); gap: 16px; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
 figure div { display: flex; background: #10131a; justify-content: center; }
-figure img { height: 300px; min-width: 0; display: block; object-fit: contain; }
-figure img:first-child:not(:only-child) { flex: 4; } figure img:last-child { flex: 3; }
+figure img { width: 42.857%; display: block; } figure img:first-child:not(:only-child) { width: 57.143%; }
 figcaption { padding: 8px 14px 10px; font-size: 13px; color: var(--muted); overflow-wrap: anywhere; }
 figcaption b { color: var(--ink); font-size: 14px; }
 """
@@ -95,7 +97,7 @@ def _lead(report: Report) -> str:
     scenes = len({scene.token for scene in truth.scenes})
     subset = "" if truth.subset.whole else " (a part of the split)"
     scorer = "this project's scorer" if report.scorer == "ours" else "the nuScenes development kit"
-    cards = [("NDS", metrics.nd_score, "nuScenes detection score", "main"), ("mAP", metrics.mean_ap, "mean AP", "main")]
+    cards = [("NDS", metrics.nd_score, "detection score", "main"), ("mAP", metrics.mean_ap, "mean AP", "main")]
     units = {"trans_err": "translation, m", "scale_err": "scale, 1 - IoU", "orient_err": "orientation, rad"}
     units |= {"vel_err": "velocity, m/s", "attr_err": "attribute, 1 - acc"}
     cards += [(MEAN_ERRORS[name], metrics.tp_errors[name], units[name], "") for name in ERRORS]
@@ -123,7 +125,9 @@ def _classes(report: Report) -> str:
         cells += [_number(metrics.label_tp_errors[name][error]) for error in ERRORS]
         cells += [_number(value) for value in (point.f1, point.precision, point.recall, point.score)]
         rows.append((cells, ""))
-    by_threshold = [np.mean([aps[threshold] for aps in metrics.label_aps.values()]) for threshold in definition.dist_ths]
+    by_threshold = [
+        np.mean([aps[threshold] for aps in metrics.label_aps.values()]) for threshold in definition.dist_ths
+    ]
     cells = ["mean", str(len(scores.objects)), bar(metrics.mean_ap) + _number(metrics.mean_ap)]
     cells += [*map(_number, by_threshold), *(_number(metrics.tp_errors[error]) for error in ERRORS), *[""] * 4]
     rows.append((cells, "mean"))
@@ -135,7 +139,7 @@ def _classes(report: Report) -> str:
 
 
 def _curves(report: Report) -> str:
-    text = "Precision over recall."
+    text = "Precision (up) over recall (to the right), for each distance within which a detection matches."
     return _section("Precision and recall", text, precision_recall_chart(report.scores.curves, report.scores.metrics))
 
 
@@ -155,7 +159,7 @@ def _errors(report: Report) -> str:
 
 
 def _slices(report: Report) -> str:
-    head = ["", "objects", "mAP", "recall", *(MEAN_ERRORS[name] for name in ERRORS)]
+    head = ["objects", "mAP", "recall", *(MEAN_ERRORS[name] for name in ERRORS)]
     tables = []
     for group, parts in groupby(report.slices, key=lambda part: part.group):
         rows = []
@@ -164,8 +168,8 @@ def _slices(report: Report) -> str:
             cells = [escape(part.name), str(part.objects), bar(metrics.mean_ap) + _number(metrics.mean_ap)]
             cells += [_number(part.found), *(_number(metrics.tp_errors[name]) for name in ERRORS)]
             rows.append((cells, ""))
-        tables.append(f"{_table([group, *head[1:]], rows)}")
-    return _section("Slices", SLICES_TEXT, "<br>".join(tables))
+        tables.append(_table([group, *head], rows, "even"))
+    return _section("Slices", SLICES_TEXT, "".join(tables))
 
 
 def _worst(report: Report) -> str:
@@ -201,12 +205,12 @@ def _section(title: str, text: str, body: str) -> str:
     return f'<section><h2>{title}</h2><p>{text}</p><div class="card">{body}</div></section>\n'
 
 
-def _table(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], kind: str = "") -> str:
     top = "".join(f"<th>{cell}</th>" for cell in head)
     body = "".join(
-        f'<tr class="{kind}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for cells, kind in rows
+        f'<tr class="{row}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for cells, row in rows
     )
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def _number(value: float) -> str:

@@ -54,7 +54,7 @@ def read_results(path: Path, truth: Truth, definition: Definition) -> Results:
     numbers = {token: number for number, token in enumerate(truth.tokens)}
     found: dict[str, np.ndarray] = {}
     meta, outside = None, set()
-    for key, value in _top_level(path):
+    for key, value in samples_and_meta(path):
         if key == "meta":
             meta = value
             continue
@@ -176,14 +176,14 @@ def _joined(numbers: Sequence[int], parts: Sequence[np.ndarray]) -> SampleBoxes:
     return SampleBoxes(samples, boxes, attributes[:, 0].astype(np.int64))
 
 
-def _top_level(path: Path) -> Iterator[tuple[Any, Any]]:
+def samples_and_meta(path: Path) -> Iterator[tuple[Any, Any]]:
     """("meta", value), and ((token,), records) for each sample, in the file's order."""
     text = _Text(path, read_text(path))
     results = False
-    for key in text.keys():
+    for key in text.members():
         if key == "results":
             results = True
-            for token in text.keys():
+            for token in text.members():
                 yield (token,), text.value()
         else:
             value = text.value()
@@ -201,7 +201,7 @@ class _Text:
         self._path, self._text, self._position = path, text, 0
         self._decode = json.JSONDecoder().raw_decode
 
-    def keys(self) -> Iterator[str]:
+    def members(self) -> Iterator[str]:
         """The keys of the object that starts here; whoever asks must take each one's value before the next."""
         self._take("{")
         if self._next() == "}":

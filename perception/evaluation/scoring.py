@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
 
 from perception.evaluation.boxes import SampleBoxes
-from perception.evaluation.definition import OFFICIAL, Definition
+from perception.evaluation.definition import MEAN_ERRORS, OFFICIAL, Definition
 from perception.evaluation.filtering import counted_objects, counted_predictions
 from perception.evaluation.metrics import Curves, Matchings, Metrics, curves_of, match_all, metrics_of
 from perception.evaluation.results_file import Results
@@ -23,8 +24,15 @@ class Scores:
     matchings: Matchings  # their rows count in `predictions` and `objects`
     predictions: SampleBoxes  # those that count
     objects: SampleBoxes  # those that count
-    object_rows: Any  # (M,) int64, rows of the truth that `objects` are
+    object_rows: np.ndarray  # (M,) int64, rows of the truth that `objects` are
     eval_time: float  # [s] of matching and averaging
+
+    def table(self) -> str:
+        """The numbers that matter most, as lines of text."""
+        errors = self.metrics.tp_errors
+        head = [("NDS", self.metrics.nd_score), ("mAP", self.metrics.mean_ap)]
+        lines = [f"{name:5}{value:.4f}" for name, value in head]
+        return "\n".join(lines + [f"{title:5}{errors[name]:.4f}" for name, title in MEAN_ERRORS.items()])
 
 
 def score(results: Results, truth: Truth, definition: Definition = OFFICIAL) -> Scores:

@@ -86,9 +86,7 @@ def slices_of(scores: Scores, truth: Truth) -> Iterator[Slice]:
     """Every slice, group after group."""
     objects, predictions = scores.objects, scores.predictions
     names = ("0-20 m", "20-30 m", "30-40 m", "40 m and more")
-    yield from _ranges(
-        "distance", names, DISTANCES_M, ego_distances(objects, truth), ego_distances(predictions, truth)
-    )
+    yield from _ranges("distance", names, DISTANCES_M, ego_distances(objects, truth), ego_distances(predictions, truth))
     levels = np.array(truth.visibility, object)[scores.object_rows]
     for level in sorted(set(levels)):
         title = level.removeprefix("v") + " % visible" if level else "not known"
