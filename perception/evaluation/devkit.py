@@ -25,9 +25,9 @@ def score_with_devkit(results: Path, truth: Truth, definition: Definition) -> tu
     except ImportError as error:
         fix = "pip install nuscenes-devkit, or --scorer ours"
         raise InputError("scorer devkit", "the nuScenes development kit", str(error), fix) from error
-    kit = NuScenes(truth.folder.name, str(truth.folder.parent), verbose=False)
     with tempfile.TemporaryDirectory() as folder:
         try:
+            kit = NuScenes(truth.folder.name, str(truth.folder.parent), verbose=False)
             evaluation = _evaluation(kit, results, truth, definition, folder)
             metrics, details = evaluation.evaluate()
         except AssertionError as error:
