@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception.evaluation.curves import RECALLS, Curve
-from perception.evaluation.matching import NONE
+from perception.evaluation.matching import NONE, Matching
 from perception.evaluation.scoring import Scores
 from perception.evaluation.truth import Truth
 from perception.nuscenes import CLASS_NAMES
@@ -44,7 +43,7 @@ class Mistake:
 def working_points(scores: Scores) -> dict[str, WorkingPoint]:
     """Each class's working point."""
     threshold = scores.metrics.definition.dist_th_tp
-    return {name: _working_point(scores.curves[name, threshold]) for name in scores.metrics.label_aps}
+    return {name: _working_point(scores.matchings[name, threshold]) for name in scores.metrics.label_aps}
 
 
 def worst_misses(scores: Scores, truth: Truth, points: Mapping[str, WorkingPoint], count: int) -> list[Mistake]:
@@ -83,11 +82,16 @@ def worst_false_alarms(scores: Scores, truth: Truth, points: Mapping[str, Workin
     return kept
 
 
-def _working_point(curve: Curve) -> WorkingPoint:
-    total = np.maximum(curve.precision + RECALLS, 1e-12)
-    f1 = np.where(curve.confidence > 0, 2 * curve.precision * RECALLS / total, 0)
+def _working_point(matching: Matching) -> WorkingPoint:
+    hits = matching.matched != NONE
+    if not hits.any():
+        return WorkingPoint(0.0, 0.0, 0.0, 0.0)
+    last = np.flatnonzero(np.append(np.diff(matching.scores) != 0, True))  # of each run of equal scores
+    found, counted, objects = np.cumsum(hits)[last], last + 1, len(matching.truth)
+    f1 = 2 * found / (counted + objects)
     best = int(np.argmax(f1))
-    return WorkingPoint(*(float(column[best]) for column in (curve.confidence, curve.precision, RECALLS, f1)))
+    columns = (matching.scores[last], found / counted, found / objects, f1)
+    return WorkingPoint(*(float(column[best]) for column in columns))
 
 
 def _missed(scores: Scores, points: Mapping[str, WorkingPoint]) -> Iterator[tuple[str, np.ndarray]]:

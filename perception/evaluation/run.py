@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from calibration.errors import InputError
 from perception.evaluation.definition import OFFICIAL, Definition
 from perception.evaluation.devkit import score_with_devkit
 from perception.evaluation.outputs import write_outputs
@@ -34,6 +35,9 @@ def evaluate_results(
         say(f"{results}: {submission.left_out} samples that aren't among those to score are left out")
     scores = score(submission, truth, definition)
     if official:
+        if not (len(submission.predictions) and len(truth.objects)):
+            got = f"{len(submission.predictions)} and {len(truth.objects)}"
+            raise InputError(str(results), "detections and objects, as the kit needs some", got, "--scorer ours")
         start = time.perf_counter()
         metrics, curves = score_with_devkit(results, truth, definition)
         scores = replace(scores, metrics=metrics, curves=curves, eval_time=time.perf_counter() - start)

@@ -1,17 +1,21 @@
-"""Submissions for the made-up dataset: the truth, disturbed at random in every way a detector may be wrong."""
+"""Submissions for the made-up dataset, wrong in every way a detector may be; and truth without a dataset."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from perception.evaluation.boxes import SampleBoxes
 from perception.evaluation.definition import ATTRIBUTE_NAMES
-from perception.evaluation.truth import Truth
+from perception.evaluation.results_file import Results
+from perception.evaluation.scoring import Scores, score
+from perception.evaluation.truth import Racks, Scene, Subset, Truth
 from perception.nuscenes import CLASS_NAMES
+from perception.types import Boxes3D
 
 META = {"use_camera": True, "use_lidar": True, "use_radar": False, "use_map": False, "use_external": False}
 
@@ -117,3 +121,60 @@ def largest_difference(ours: Any, theirs: Any, but: Collection[str] = ()) -> flo
         return 0.0 if np.isnan(ours) and np.isnan(theirs) else abs(ours - theirs)
     assert ours == theirs
     return 0.0
+
+
+def made_up_truth(
+    centers: Sequence[tuple[float, float]],  # [m] of cars, relative to the ego vehicle, all in one sample unless told
+    *,
+    names: Sequence[str] = (),
+    samples: Sequence[int] = (),
+    speeds: Sequence[float] = (),  # m/s
+    levels: Sequence[str] = (),
+    points: Sequence[int] = (),
+    instances: Sequence[str] = (),
+    descriptions: Sequence[str] = ("",),  # of the scenes, one sample each
+) -> Truth:
+    """Annotations without a dataset."""
+    count, scenes = len(centers), len(descriptions)
+    return Truth(
+        Path("v1.0-made"),
+        "made",
+        Subset(),
+        tuple(f"sample{number}" for number in range(scenes)),
+        frozenset(),
+        tuple(Scene(f"token{number}", f"scene{number}", text) for number, text in enumerate(descriptions)),
+        np.zeros((scenes, 3)),
+        made_up_boxes(centers, names=names, samples=samples, speeds=speeds),
+        np.array(points or [5] * count, np.int64),
+        tuple(levels or ["v80-100"] * count),
+        tuple(instances or [f"track{row}" for row in range(count)]),
+        Racks(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3, 3))),
+    )
+
+
+def made_up_boxes(
+    centers: Sequence[tuple[float, float]],
+    scores: Sequence[float] = (),
+    *,
+    names: Sequence[str] = (),
+    samples: Sequence[int] = (),
+    speeds: Sequence[float] = (),
+) -> SampleBoxes:
+    """Boxes of 4 x 2 x 2 m that head along x; cars in the first sample unless told otherwise."""
+    count = len(centers)
+    boxes = Boxes3D(
+        np.column_stack([np.reshape(centers, (-1, 2)), np.zeros(count)]),
+        np.tile([4.0, 2.0, 2.0], (count, 1)),
+        np.zeros(count),
+        np.column_stack([list(speeds) or np.zeros(count), np.zeros(count)]),
+        np.array(list(scores) or [1.0] * count),
+        np.array([CLASS_NAMES.index(name) for name in (names or ["car"] * count)], np.int64),
+        CLASS_NAMES,
+        "world",
+    )
+    return SampleBoxes(np.array(list(samples) or [0] * count, np.int64), boxes, np.full(count, -1))
+
+
+def scored(truth: Truth, predictions: SampleBoxes) -> Scores:
+    """The scores of detections that come from no file."""
+    return score(Results(META, predictions, 0), truth)
