@@ -50,6 +50,7 @@ def main(
     taken up. Under torchrun the processes share the samples.
     """
     from calibration.errors import InputError
+    from perception.evaluation.process import Process
     from perception.evaluation.run import evaluate_results
     from perception.evaluation.truth import Subset, load_truth
 
@@ -58,17 +59,17 @@ def main(
         raise InputError("what to evaluate", "CONFIG and --checkpoint, or --results", got)
     if out.exists() and not out.is_dir():
         raise InputError(str(out), "a folder to write to", "a file")
+    process = Process.from_environment()
     truth = load_truth(data, version, split, Subset(tuple(sample or ()), tuple(scene or ()), limit))
     if results is None:
-        from perception.evaluation.detecting import Process, Settings, detect_split
+        from perception.evaluation.detecting import Settings, detect_split
 
-        process = Process.from_environment()
         settings = Settings(config, checkpoint, device, allow_missing)
         results = detect_split(
             settings, truth, out, process, lambda frames, total: with_progress(frames, total, "detecting"), say
         )
-        if process.rank:  # the first process scores
-            return
+    if process.rank:  # the first process scores
+        return
     scores = evaluate_results(results, truth, out, official=scorer is Scorer.devkit, pictures=pictures, say=say)
     print(scores.table())
     print(out / "report.html")

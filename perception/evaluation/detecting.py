@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ from calibration.errors import InputError
 from calibration.files import write_atomically
 from perception.config import DetectorConfig
 from perception.detector import Detector, load_detector
+from perception.evaluation.process import Process
 from perception.evaluation.results_file import samples_and_meta
 from perception.evaluation.truth import Truth
 from perception.offline import OutputOptions, detect_to_folder, frame_options_of, identity_of
@@ -33,24 +33,6 @@ from perception.types import Frame
 
 RESULTS, LABEL = "results_nusc.json", "detection.json"
 LOOK_EVERY_S, SAY_EVERY_S = 0.2, 60.0  # while waiting for other processes
-
-
-@dataclass(frozen=True)
-class Process:
-    """Which of how many processes this is."""
-
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0  # on this machine
-
-    @staticmethod
-    def from_environment() -> Process:
-        """As torchrun says in RANK, WORLD_SIZE and LOCAL_RANK; alone without them."""
-        values = [os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))]
-        values.append(os.environ.get("LOCAL_RANK", values[0]))
-        if not all(value.isdigit() for value in values) or not int(values[0]) < int(values[1]):
-            raise InputError("RANK and WORLD_SIZE", "whole numbers, 0 <= RANK < WORLD_SIZE", f"{values[:2]}")
-        return Process(*map(int, values))
 
 
 @dataclass(frozen=True)

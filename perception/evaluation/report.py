@@ -106,9 +106,10 @@ def _lead(report: Report) -> str:
         for name, value, what, kind in cards
     ]
     return (
-        f"<p>{len(truth.tokens)} samples of {scenes} scenes{subset}, {len(scores.objects)} objects and "
-        f"{len(scores.predictions)} detections within the classes' ranges. {escape(report.results_name)}, scored by "
-        f'{scorer} with the official settings.</p><div class="lead">{"".join(tiles)}</div>'
+        f"<p>{_count(len(truth.tokens), 'sample')} of {_count(scenes, 'scene')}{subset}, "
+        f"{_count(len(scores.objects), 'object')} and {_count(len(scores.predictions), 'detection')} within the "
+        f"classes' ranges. {escape(report.results_name)}, scored by {scorer} with the official settings.</p>"
+        f'<div class="lead">{"".join(tiles)}</div>'
     )
 
 
@@ -211,6 +212,10 @@ def _table(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], kind:
         f'<tr class="{row}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for cells, row in rows
     )
     return f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _number(value: float) -> str:

@@ -66,13 +66,15 @@ class SliceScore:
     metrics: Metrics  # of the classes with an object
 
     def as_json(self) -> dict[str, Any]:
+        """As slices.json has it; null for errors that no class of the slice has."""
+        errors = self.metrics.tp_errors
         return {
             "group": self.group,
             "slice": self.name,
             "objects": self.objects,
             "recall": self.found,
             "mean_ap": self.metrics.mean_ap,
-            "tp_errors": self.metrics.tp_errors,
+            "tp_errors": {name: None if np.isnan(error) else error for name, error in errors.items()},
             "class_aps": self.metrics.mean_dist_aps,
         }
 
