@@ -35,9 +35,9 @@ def pairs_in_samples(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[np
     the latter.
     """
     order = np.argsort(second, kind="stable")
-    in_order = second[order]
-    starts = np.searchsorted(in_order, first)
-    counts = np.searchsorted(in_order, first, side="right") - starts
+    in_sample = np.bincount(second, minlength=first.max(initial=-1) + 1)
+    counts = in_sample[first]
+    starts = (np.cumsum(in_sample) - in_sample)[first]
     ends = np.cumsum(counts)
     piece = 0
     while piece < len(first):

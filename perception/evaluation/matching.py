@@ -48,7 +48,7 @@ def match_class(
     objects = np.flatnonzero(truth.boxes.labels == label)
     ranked = np.flatnonzero(predictions.boxes.labels == label)
     ranked = ranked[np.argsort(predictions.boxes.scores[ranked], kind="stable")[::-1]]
-    pairs = _near(predictions.select(ranked), truth.select(objects), max(definition.dist_ths))
+    pairs = _near(predictions, ranked, truth, objects, max(definition.dist_ths))
     found = {}
     for threshold in definition.dist_ths:
         matched = _assigned(pairs, threshold, len(ranked), len(objects))
@@ -60,14 +60,17 @@ def match_class(
     return found
 
 
-def _near(ranked: SampleBoxes, objects: SampleBoxes, reach: float) -> _Pairs:
-    kept = []
-    for left, right in pairs_in_samples(ranked.samples, objects.samples):
-        distances = ground_distances(ranked.boxes.centers[left], objects.boxes.centers[right])
+def _near(
+    predictions: SampleBoxes, ranked: np.ndarray, truth: SampleBoxes, objects: np.ndarray, reach: float
+) -> _Pairs:
+    found, real = predictions.boxes.centers[ranked, :2], truth.boxes.centers[objects, :2]
+    kept = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    for left, right in pairs_in_samples(predictions.samples[ranked], truth.samples[objects]):
+        hopeful = np.abs(found[left, 0] - real[right, 0]) < reach  # most pairs aren't, and that is quickly seen
+        left, right = left[hopeful], right[hopeful]
+        distances = ground_distances(found[left], real[right])
         near = distances < reach
         kept.append((left[near], right[near], distances[near]))
-    if not kept:
-        return _Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     ranks, rights, distances = map(np.concatenate, zip(*kept, strict=True))
     order = np.lexsort((distances, ranks))  # stable: of objects equally near the first one comes first
     return _Pairs(ranks[order], rights[order], distances[order])
@@ -77,8 +80,9 @@ def _assigned(pairs: _Pairs, threshold: float, ranks: int, objects: int) -> np.n
     """The object (ranks,) that each detection gets, -1 for none."""
     near = pairs.distances < threshold
     wishes, owners = pairs.objects[near], pairs.ranks[near]
-    cursor = np.searchsorted(owners, np.arange(ranks))  # the wish that each detection is at
-    end = np.searchsorted(owners, np.arange(ranks), side="right")
+    counts = np.bincount(owners, minlength=ranks)
+    end = np.cumsum(counts)
+    cursor = end - counts  # the wish that each detection is at
     holder = np.full(objects, ranks)  # the best rank that asked for each object; `ranks` for none
     asking = np.flatnonzero(cursor < end)
     while len(asking):
