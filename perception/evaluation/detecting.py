@@ -17,14 +17,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 from calibration.errors import InputError
 from calibration.files import write_atomically
 from perception.config import DetectorConfig
 from perception.detector import Detector, load_detector
 from perception.evaluation.process import Process
-from perception.evaluation.results_file import samples_and_meta
+from perception.evaluation.results_text import members
 from perception.evaluation.truth import Truth
 from perception.offline import OutputOptions, detect_to_folder, frame_options_of, identity_of
 from perception.outputs.nuscenes_results import write_results
@@ -146,7 +145,7 @@ def _join(shares: list[Path], truth: Truth, out: Path, identity: str) -> None:
     except OSError as error:
         raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
     (out / LABEL).unlink(missing_ok=True)
-    meta = next(value for key, value in samples_and_meta(shares[0] / RESULTS) if key == "meta")
+    meta = next(value for token, value in members(shares[0] / RESULTS) if token is None)
     flags = {name: meta[name] for name in ("use_camera", "use_lidar")}
     write_results(out / RESULTS, _in_turn(shares, len(truth.tokens)), **flags)
     write_atomically(out / LABEL, identity)
@@ -154,9 +153,8 @@ def _join(shares: list[Path], truth: Truth, out: Path, identity: str) -> None:
         shutil.rmtree(folder)
 
 
-def _in_turn(shares: list[Path], count: int) -> Iterator[tuple[str, list[Any]]]:
+def _in_turn(shares: list[Path], count: int) -> Iterator[tuple[str, list[dict]]]:
     """The samples of all shares in the order of the split, of which each has every n-th."""
-    readers = [(item for item in samples_and_meta(folder / RESULTS) if item[0] != "meta") for folder in shares]
+    readers = [(member for member in members(folder / RESULTS) if member.token is not None) for folder in shares]
     for reader in islice(cycle(readers), count):
-        (token,), records = next(reader)
-        yield token, records
+        yield next(reader)

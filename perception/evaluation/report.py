@@ -12,51 +12,11 @@ import numpy as np
 from perception.evaluation.charts import bar, error_chart, precision_recall_chart
 from perception.evaluation.definition import ERROR_TITLES, ERRORS, MEAN_ERRORS
 from perception.evaluation.misses import WorkingPoint
+from perception.evaluation.page import count, number, page, section, table
 from perception.evaluation.pictures import Picture
 from perception.evaluation.scoring import Scores
 from perception.evaluation.slices import SliceScore
 from perception.evaluation.truth import Truth
-
-STYLE = """
-:root { --ink: #17202b; --muted: #5c6878; --page: #f5f7f9; --card: #fff; --line: #dde3ea; --accent: #4f9bd9;
-  --warm: #f28e2b; color-scheme: light dark; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e9ef; --muted: #98a5b5; --page: #101318; --card: #191e26;
-  --line: #2c3440; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1280px; margin: 0 auto; padding: 32px 24px 64px; }
-h1 { font-size: 26px; margin: 0; } h2 { font-size: 18px; margin: 40px 0 8px; }
-h3 { font-size: 14px; margin: 0 0 6px; }
-p { margin: 4px 0 12px; color: var(--muted); max-width: 80ch; }
-section > .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 16px;
-  overflow-x: auto; }
-.lead { display: grid; grid-template-columns: repeat(auto-fit, minmax(120px, 1fr)); gap: 12px; margin-top: 20px; }
-.lead div { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
-.lead b { display: block; font-size: 26px; font-weight: 650; font-variant-numeric: tabular-nums; }
-.lead span { color: var(--muted); font-size: 13px; }
-.lead div.main b { color: var(--accent); }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 14px; }
-th { text-align: right; font-weight: 600; color: var(--muted); padding: 4px 8px; border-bottom: 1px solid var(--line);
-  white-space: nowrap; vertical-align: bottom; }
-td { text-align: right; padding: 4px 8px; border-bottom: 1px solid var(--line); white-space: nowrap; }
-tr:last-child td { border-bottom: 0; } tr.mean td { font-weight: 650; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; }
-table.even { table-layout: fixed; min-width: 900px; } table.even th:first-child { width: 34%; }
-table.even + table.even { margin-top: 18px; } table.even th:nth-child(3) { width: 14%; }
-.none { color: var(--muted); opacity: .6; }
-.bar { display: inline-block; width: 64px; height: 9px; border-radius: 3px; background: var(--line);
-  margin-right: 8px; overflow: hidden; }
-.bar i { display: block; height: 100%; }
-svg { max-width: 100%; height: auto; color: var(--ink); }
-.card > svg { width: 100%; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 20px 28px; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(530px, 1fr)); gap: 16px; }
-figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
-figure div { display: flex; background: #10131a; justify-content: center; }
-figure img { width: 42.857%; display: block; } figure img:first-child:not(:only-child) { width: 57.143%; }
-figcaption { padding: 8px 14px 10px; font-size: 13px; color: var(--muted); overflow-wrap: anywhere; }
-figcaption b { color: var(--ink); font-size: 14px; }
-"""
 
 SLICES_TEXT = (
     "Boxes are matched once, over everything. A detection that matches an object elsewhere is neither right nor wrong "
@@ -85,11 +45,7 @@ def write_report(report: Report) -> str:
     truth = report.truth
     title = f"Detection on {escape(truth.split)} of {escape(truth.folder.name)}"
     sections = (_lead(report), _classes(report), _curves(report), _errors(report), _slices(report), _worst(report))
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
-        f"<body><main><h1>{title}</h1>\n{''.join(sections)}</main></body></html>\n"
-    )
+    return page(title, "".join(sections))
 
 
 def _lead(report: Report) -> str:
@@ -102,12 +58,12 @@ def _lead(report: Report) -> str:
     units |= {"vel_err": "velocity, m/s", "attr_err": "attribute, 1 - acc"}
     cards += [(MEAN_ERRORS[name], metrics.tp_errors[name], units[name], "") for name in ERRORS]
     tiles = [
-        f'<div class="{kind}"><span>{name}</span><b>{_number(value)}</b><span>{what}</span></div>'
+        f'<div class="{kind}"><span>{name}</span><b>{number(value)}</b><span>{what}</span></div>'
         for name, value, what, kind in cards
     ]
     return (
-        f"<p>{_count(len(truth.tokens), 'sample')} of {_count(scenes, 'scene')}{subset}, "
-        f"{_count(len(scores.objects), 'object')} and {_count(len(scores.predictions), 'detection')} within the "
+        f"<p>{count(len(truth.tokens), 'sample')} of {count(scenes, 'scene')}{subset}, "
+        f"{count(len(scores.objects), 'object')} and {count(len(scores.predictions), 'detection')} within the "
         f"classes' ranges. {escape(report.results_name)}, scored by {scorer} with the official settings.</p>"
         f'<div class="lead">{"".join(tiles)}</div>'
     )
@@ -122,26 +78,26 @@ def _classes(report: Report) -> str:
     for name, aps in metrics.label_aps.items():
         point, mean = report.points[name], metrics.mean_dist_aps[name]
         cells = [escape(name.replace("_", " ")), str(len(scores.matchings[name, definition.dist_th_tp].truth))]
-        cells += [bar(mean) + _number(mean), *(_number(ap) for ap in aps.values())]
-        cells += [_number(metrics.label_tp_errors[name][error]) for error in ERRORS]
-        cells += [_number(value) for value in (point.f1, point.precision, point.recall, point.score)]
+        cells += [bar(mean) + number(mean), *(number(ap) for ap in aps.values())]
+        cells += [number(metrics.label_tp_errors[name][error]) for error in ERRORS]
+        cells += [number(value) for value in (point.f1, point.precision, point.recall, point.score)]
         rows.append((cells, ""))
     by_threshold = [
         np.mean([aps[threshold] for aps in metrics.label_aps.values()]) for threshold in definition.dist_ths
     ]
-    cells = ["mean", str(len(scores.objects)), bar(metrics.mean_ap) + _number(metrics.mean_ap)]
-    cells += [*map(_number, by_threshold), *(_number(metrics.tp_errors[error]) for error in ERRORS), *[""] * 4]
+    cells = ["mean", str(len(scores.objects)), bar(metrics.mean_ap) + number(metrics.mean_ap)]
+    cells += [*map(number, by_threshold), *(number(metrics.tp_errors[error]) for error in ERRORS), *[""] * 4]
     rows.append((cells, "mean"))
     text = (
         "AP is the mean over the distance thresholds. Errors are of detections matched within 2 m; lower is better. "
         "The columns on the right are the score at which a class has its best F1, and what it does there."
     )
-    return _section("Classes", text, _table(head, rows))
+    return section("Classes", text, table(head, rows))
 
 
 def _curves(report: Report) -> str:
     text = "Precision (up) over recall (to the right), for each distance within which a detection matches."
-    return _section("Precision and recall", text, precision_recall_chart(report.scores.curves, report.scores.metrics))
+    return section("Precision and recall", text, precision_recall_chart(report.scores.curves, report.scores.metrics))
 
 
 def _errors(report: Report) -> str:
@@ -156,7 +112,7 @@ def _errors(report: Report) -> str:
         for name in ERRORS
     ]
     text = "Of detections matched within 2 m, averaged over the recalls reached. A class that reaches none has 1."
-    return _section("Errors of true positives", text, f'<div class="charts">{"".join(charts)}</div>')
+    return section("Errors of true positives", text, f'<div class="charts">{"".join(charts)}</div>')
 
 
 def _slices(report: Report) -> str:
@@ -166,11 +122,11 @@ def _slices(report: Report) -> str:
         rows = []
         for part in parts:
             metrics = part.metrics
-            cells = [escape(part.name), str(part.objects), bar(metrics.mean_ap) + _number(metrics.mean_ap)]
-            cells += [_number(part.found), *(_number(metrics.tp_errors[name]) for name in ERRORS)]
+            cells = [escape(part.name), str(part.objects), bar(metrics.mean_ap) + number(metrics.mean_ap)]
+            cells += [number(part.found), *(number(metrics.tp_errors[name]) for name in ERRORS)]
             rows.append((cells, ""))
-        tables.append(_table([group, *head], rows, "even"))
-    return _section("Slices", SLICES_TEXT, "".join(tables))
+        tables.append(table([group, *head], rows, "even"))
+    return section("Slices", SLICES_TEXT, "".join(tables))
 
 
 def _worst(report: Report) -> str:
@@ -200,23 +156,3 @@ def _figure(picture: Picture, report: Report) -> str:
     camera = f" · {escape(picture.camera)}" if picture.camera else ""
     name = escape(mistake.class_name.replace("_", " "))
     return f"<figure><div>{images}</div><figcaption><b>{name}</b> · {fact}<br>{place}{camera}</figcaption></figure>"
-
-
-def _section(title: str, text: str, body: str) -> str:
-    return f'<section><h2>{title}</h2><p>{text}</p><div class="card">{body}</div></section>\n'
-
-
-def _table(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], kind: str = "") -> str:
-    top = "".join(f"<th>{cell}</th>" for cell in head)
-    body = "".join(
-        f'<tr class="{row}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" for cells, row in rows
-    )
-    return f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _number(value: float) -> str:
-    return '<span class="none">-</span>' if np.isnan(value) else f"{value:.3f}"

@@ -6,9 +6,7 @@ Source of the format: the nuScenes detection task, "Results format".
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
@@ -18,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from calibration.errors import InputError
-from calibration.files import read_text
 from calibration.spelling import did_you_mean
 from perception.evaluation.boxes import SampleBoxes
 from perception.evaluation.definition import ATTRIBUTE_NAMES, Definition
+from perception.evaluation.results_text import members
 from perception.evaluation.truth import Truth
 from perception.nuscenes import CLASS_NAMES, OFFICIAL_SPLITS
 from perception.sources.nuscenes_truth import headings
@@ -29,7 +27,6 @@ from perception.types import Boxes3D
 
 VECTORS = {"translation": 3, "size": 3, "rotation": 4, "velocity": 2}
 FIELDS = (*VECTORS, "detection_score", "detection_name", "attribute_name", "sample_token")
-SPACE = re.compile(r"\s*")
 LABELS = {name: index for index, name in enumerate(CLASS_NAMES)}
 ATTRIBUTES = {"": -1} | {name: index for index, name in enumerate(ATTRIBUTE_NAMES)}
 
@@ -54,11 +51,10 @@ def read_results(path: Path, truth: Truth, definition: Definition) -> Results:
     numbers = {token: number for number, token in enumerate(truth.tokens)}
     found: dict[str, np.ndarray] = {}
     meta, outside = None, set()
-    for key, value in samples_and_meta(path):
-        if key == "meta":
-            meta = value
+    for token, records in members(path):
+        if token is None:
+            meta = records
             continue
-        token, records = key[0], value
         if token in found or token in outside:
             raise InputError(f"{path}: results of sample {token}", "each sample once", "it for the second time")
         if token in numbers:
@@ -174,73 +170,3 @@ def _joined(numbers: Sequence[int], parts: Sequence[np.ndarray]) -> SampleBoxes:
         "world",
     )
     return SampleBoxes(samples, boxes, attributes[:, 0].astype(np.int64))
-
-
-def samples_and_meta(path: Path) -> Iterator[tuple[Any, Any]]:
-    """("meta", value), and ((token,), records) for each sample, in the file's order."""
-    text = _Text(path, read_text(path))
-    results = False
-    for key in text.members():
-        if key == "results":
-            results = True
-            for token in text.members():
-                yield (token,), text.value()
-        else:
-            value = text.value()
-            if key == "meta":
-                yield key, value
-    text.end()
-    if not results:
-        raise InputError(str(path), 'a nuScenes results file, an object with "meta" and "results"', 'no "results"')
-
-
-class _Text:
-    """A JSON text that is decoded a value at a time."""
-
-    def __init__(self, path: Path, text: str) -> None:
-        self._path, self._text, self._position = path, text, 0
-        self._decode = json.JSONDecoder().raw_decode
-
-    def members(self) -> Iterator[str]:
-        """The keys of the object that starts here; whoever asks must take each one's value before the next."""
-        self._take("{")
-        if self._next() == "}":
-            self._take("}")
-            return
-        while True:
-            key = self.value()
-            if not isinstance(key, str):
-                raise self._broken("a key that is no string")
-            self._take(":")
-            yield key
-            if self._next() == "}":
-                self._take("}")
-                return
-            self._take(",")
-
-    def value(self) -> Any:
-        """The value that starts here."""
-        self._next()
-        try:
-            value, self._position = self._decode(self._text, self._position)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise self._broken(getattr(error, "msg", "values nested too deeply")) from None
-        return value
-
-    def end(self) -> None:
-        """Nothing may follow."""
-        if self._next():
-            raise self._broken("more after the end")
-
-    def _next(self) -> str:
-        self._position = SPACE.match(self._text, self._position).end()
-        return self._text[self._position : self._position + 1]
-
-    def _take(self, mark: str) -> None:
-        if self._next() != mark:
-            raise self._broken(f"no {mark!r} where one should be")
-        self._position += 1
-
-    def _broken(self, reason: str) -> InputError:
-        line = self._text.count("\n", 0, self._position) + 1
-        return InputError(str(self._path), "a nuScenes results file (JSON)", f"{reason} in line {line}")
