@@ -30,6 +30,7 @@ CAMERAS = (  # in the order of the public BEVFusion checkpoints
     "CAM_BACK_RIGHT",
 )
 LIDAR = "LIDAR_TOP"
+OFFICIAL_SPLITS = ("train", "val", "test", "mini_train", "mini_val", "train_detect", "train_track")
 IMAGE_SIZE = (1600, 900)  # px, width and height of every nuScenes image
 
 # The detection task leaves all other categories out: animals, strollers, wheelchairs, debris, bicycle racks...

@@ -82,6 +82,7 @@ class Annotation(NamedTuple):
     token: str
     sample_token: str
     instance_token: str
+    visibility_token: str  # "1" (at most 40 % seen) to "4" (more than 80 %)
     attribute_tokens: list
     translation: list  # of the centre
     size: list  # width, length, height

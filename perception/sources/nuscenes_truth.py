@@ -15,19 +15,31 @@ from perception.nuscenes import CLASS_OF_CATEGORY
 from perception.sources.nuscenes_tables import Annotation, Instance, Named, Sample, Table
 from perception.types import Boxes3D, Truth
 
-LONGEST_STEP_US = 1_500_000  # between two annotations that tell a velocity, in microseconds
+LONGEST_STEP_S = 1.5  # between two annotations that tell a velocity
 
 
 class Annotations:
     """The annotations of some scenes, and of them the classes that are asked for."""
 
-    def __init__(self, folder: Path, samples: Table[Sample], class_names: tuple[str, ...]) -> None:
-        """Read the annotation tables for `samples`, whole scenes; InputError for what is missing or malformed."""
+    def __init__(
+        self,
+        folder: Path,
+        samples: Table[Sample],  # whole scenes
+        class_names: tuple[str, ...],
+        every_sample: Table[Sample] | None = None,  # if given, an annotation of none of these is a mistake
+    ) -> None:
+        """Read the annotation tables for `samples`; InputError for what is missing or malformed."""
+
+        def wanted(row: Annotation) -> bool:
+            if every_sample is not None:
+                every_sample[row.sample_token]  # raises where there is none
+            return row.sample_token in samples
+
         self._samples, self._class_names = samples, class_names
         self._categories = Table(folder, "category", Named)
         self._attributes = Table(folder, "attribute", Named)
         self._instances = Table(folder, "instance", Instance)
-        self._rows = Table(folder, "sample_annotation", Annotation, lambda row: row.sample_token in samples)
+        self._rows = Table(folder, "sample_annotation", Annotation, wanted)
         self._by_sample = defaultdict(list)
         for row in self._rows:
             if self._class_name(row) in class_names:
@@ -36,49 +48,73 @@ class Annotations:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def path(self) -> Path:
+        """The file they are from."""
+        return self._rows.path
+
     def truth(self, sample_token: str, lidar_from_world: Transform) -> Truth:
         """A sample's boxes in the lidar frame, in the file's order."""
-        rows = self._by_sample.get(sample_token, [])
+        rows = self.rows(sample_token)
         return Truth(
-            self._boxes_world(rows).transformed(lidar_from_world, "lidar"),
+            self.boxes_world(rows).transformed(lidar_from_world, "lidar"),
             np.array([row.num_lidar_pts for row in rows], np.int64),
             np.array([row.num_radar_pts for row in rows], np.int64),
-            tuple(self._attribute(row) for row in rows),
+            tuple(self.attribute(row) for row in rows),
             tuple(row.instance_token for row in rows),
         )
 
-    def velocity(self, row: Annotation) -> np.ndarray:
-        """An object's velocity (3,) [m/s] in the world frame, from where it is one keyframe earlier and one later.
+    def rows(self, sample_token: str) -> list[Annotation]:
+        """A sample's annotations of the classes that are asked for, in the file's order."""
+        return self._by_sample.get(sample_token, [])
+
+    def others(self, category: str) -> list[Annotation]:
+        """The annotations of a category, such as one that no class covers."""
+        return [row for row in self._rows if self._category(row) == category]
+
+    def attribute(self, row: Annotation) -> str:
+        """The name of an annotation's attribute, "" where it has none."""
+        if len(row.attribute_tokens) > 1:
+            what = f"{self._rows.path}: attribute_tokens of {row.token}"
+            raise InputError(what, "one attribute or none", f"{len(row.attribute_tokens)}")
+        return self._attributes[row.attribute_tokens[0]].name if row.attribute_tokens else ""
+
+    def velocities(self, rows: Sequence[Annotation]) -> np.ndarray:
+        """Velocities (N, 3) [m/s] in the world frame, from where an object is one keyframe earlier and one later.
 
         At the ends of its track one side is its own place. NaN where it was seen once only, and where the keyframes
-        are more than 1.5 s a step apart, both as the development kit's `box_velocity`, whose numbers these are.
+        are more than 1.5 s a step apart, both as the development kit's `box_velocity`, whose numbers these are: to the
+        last bit, since its times are seconds in floats too.
         """
-        first = self._rows[row.prev] if row.prev else row
-        last = self._rows[row.next] if row.next else row
-        elapsed_us = self._samples[last.sample_token].timestamp - self._samples[first.sample_token].timestamp
-        steps = bool(row.prev) + bool(row.next)
-        if not 0 < elapsed_us <= LONGEST_STEP_US * steps:
-            return np.full(3, np.nan)
-        start, end = self._numbers((first, last), "translation", 3)
-        return (end - start) / (elapsed_us / 1e6)
+        firsts = [self._rows[row.prev] if row.prev else row for row in rows]
+        lasts = [self._rows[row.next] if row.next else row for row in rows]
+        elapsed = self._seconds(lasts) - self._seconds(firsts)
+        steps = np.array([bool(row.prev) + bool(row.next) for row in rows])
+        known = (elapsed > 0) & (elapsed <= LONGEST_STEP_S * steps)
+        moved = self.numbers(lasts, "translation", 3) - self.numbers(firsts, "translation", 3)
+        return np.where(known, moved.T / np.where(known, elapsed, 1), np.nan).T
 
-    def _boxes_world(self, rows: Sequence[Annotation]) -> Boxes3D:
+    def _seconds(self, rows: Sequence[Annotation]) -> np.ndarray:
+        return 1e-6 * np.array([self._samples[row.sample_token].timestamp for row in rows])
+
+    def boxes_world(self, rows: Sequence[Annotation]) -> Boxes3D:
+        """Annotations as boxes in the world frame; InputError for numbers that can't be."""
         if not rows:
             return Boxes3D.empty(self._class_names, "world")
-        sizes = self._numbers(rows, "size", 3, nonzero=True)
+        sizes = self.numbers(rows, "size", 3, nonzero=True)
         labels = [self._class_names.index(self._class_name(row)) for row in rows]
         return Boxes3D(
-            self._numbers(rows, "translation", 3),
+            self.numbers(rows, "translation", 3),
             sizes[:, [1, 0, 2]],  # from width, length, height
-            _headings(self._numbers(rows, "rotation", 4, nonzero=True)),
-            np.array([self.velocity(row)[:2] for row in rows]),
+            headings(self.numbers(rows, "rotation", 4, nonzero=True)),
+            self.velocities(rows)[:, :2],
             np.ones(len(rows)),
             np.array(labels, np.int64),
             self._class_names,
             "world",
         )
 
-    def _numbers(self, rows: Sequence[Annotation], field: str, count: int, nonzero: bool = False) -> np.ndarray:
+    def numbers(self, rows: Sequence[Annotation], field: str, count: int, nonzero: bool = False) -> np.ndarray:
         """A field of some rows (rows, count), float64; with `nonzero` a row that is nothing but 0 is a mistake too."""
         values = [getattr(row, field) for row in rows]
         try:
@@ -87,20 +123,20 @@ class Annotations:
             numbers = np.full(1, np.nan)
         good = numbers.shape == (len(rows), count) and np.isfinite(numbers).all()
         if not good or (nonzero and not numbers.any(axis=1).all()):
+            if len(rows) > 1:  # which of them is it?
+                return np.concatenate([self.numbers([row], field, count, nonzero) for row in rows])
             what = f"{self._rows.path}: {field} in sample {rows[0].sample_token}"
-            raise InputError(what, f"{count} finite numbers a box{', not all 0' if nonzero else ''}", f"{values!r:.80}")
+            raise InputError(what, f"{count} finite numbers{', not all 0' if nonzero else ''}", f"{values[0]!r:.80}")
         return numbers
 
     def _class_name(self, row: Annotation) -> str | None:
-        return CLASS_OF_CATEGORY.get(self._categories[self._instances[row.instance_token].category_token].name)
+        return CLASS_OF_CATEGORY.get(self._category(row))
 
-    def _attribute(self, row: Annotation) -> str:
-        if len(row.attribute_tokens) > 1:
-            what = f"{self._rows.path}: attribute_tokens of {row.token}"
-            raise InputError(what, "one attribute or none", f"{len(row.attribute_tokens)}")
-        return self._attributes[row.attribute_tokens[0]].name if row.attribute_tokens else ""
+    def _category(self, row: Annotation) -> str:
+        return self._categories[self._instances[row.instance_token].category_token].name
 
 
-def _headings(quaternions_wxyz: np.ndarray) -> np.ndarray:
+def headings(quaternions_wxyz: np.ndarray) -> np.ndarray:
+    """Yaws (N,) [rad] of rotations (N, 4): where what is left of their x axis in the x-y plane points to."""
     forward = Rotation.from_quat(np.roll(quaternions_wxyz, -1, axis=1)).apply((1, 0, 0))
     return np.arctan2(forward[:, 1], forward[:, 0])
