@@ -150,8 +150,11 @@ class Journal:
             raise InputError(f"frame {frame.token}", "each token once", "it for the second time")
         results = sample_results(frame, boxes) if frame.world_from_ego is not None else None
         entry = {"token": frame.token, "frame": frame_record(frame, boxes), "results": results}
-        with self.lines.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(entry) + "\n")
+        try:
+            with self.lines.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(entry) + "\n")
+        except OSError as error:  # a full disk, for one
+            raise InputError(str(self.lines), "a place to write to", error.strerror or type(error).__name__) from error
         self.done[frame.token] = None
 
     def publish(self, out: Path, *, use_camera: bool, use_lidar: bool) -> None:
