@@ -8,6 +8,7 @@ and names raise InputError with the nearest valid one.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from calibration.errors import InputError
 from calibration.files import read_yaml
 from calibration.spelling import did_you_mean
+from perception.overrides import overridden
 
 Pair = tuple[int, int]
 Triple = tuple[int, int, int]
@@ -56,8 +58,15 @@ def _settings_of_plugin(package: str, required: bool, data: Any) -> Settings | N
     return importlib.import_module(f"{package}.{name}").Settings.model_validate(data)
 
 
-def _plugin(package: str, required: bool = False) -> Any:
+def plugin(package: str, required: bool = False) -> Any:
+    """The type of a section whose `name` picks one of the files of `package`."""
     return Annotated[Any, BeforeValidator(partial(_settings_of_plugin, package, required))]
+
+
+def _training_settings(data: Any) -> Any:
+    if data is None or isinstance(data, Settings):
+        return data
+    return importlib.import_module("perception.training.settings").TrainingSettings.model_validate(data)
 
 
 class GridSettings(Settings):
@@ -137,12 +146,13 @@ class DetectorConfig(Settings):
     points: PointSettings | None = None
     sparse_encoder: SparseEncoderSettings | None = None
     images: ImageSettings | None = None
-    image_backbone: _plugin("perception.model.image_backbones") = None
-    image_neck: _plugin("perception.model.image_necks") = None
-    view_transform: _plugin("perception.model.view_transforms") = None
-    fuser: _plugin("perception.model.fusers") = None
+    image_backbone: plugin("perception.model.image_backbones") = None
+    image_neck: plugin("perception.model.image_necks") = None
+    view_transform: plugin("perception.model.view_transforms") = None
+    fuser: plugin("perception.model.fusers") = None
     bev_decoder: BevDecoderSettings
-    head: _plugin("perception.model.heads", required=True)
+    head: plugin("perception.model.heads", required=True)
+    training: Annotated[Any, BeforeValidator(_training_settings)] = None  # perception/training/settings.py
 
     @model_validator(mode="after")
     def _branches_are_whole(self) -> DetectorConfig:
@@ -172,18 +182,22 @@ class DetectorConfig(Settings):
         return self.points is not None
 
 
-def load_config(path: str | Path) -> DetectorConfig:
-    """Read and check a YAML file.
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DetectorConfig:
+    """Read and check a YAML file; `overrides` like "training.epochs=3" stand for what it says there.
 
     Raises InputError if it is missing, is no YAML, or has keys or values that the configuration does not know.
     """
-    path = Path(path)
+    data = overridden(_read(Path(path)), overrides)
+    return parse_config(data, f"{path} with {' '.join(overrides)}" if overrides else str(path))
+
+
+def _read(path: Path) -> dict:
     if not path.is_file():
         raise InputError(str(path), "a configuration file (.yaml)", "no such file", "see configs/")
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise InputError(str(path), "a mapping of sections", type(data).__name__)
-    return parse_config(data, str(path))
+    return data
 
 
 def parse_config(data: dict, what: str = "configuration") -> DetectorConfig:

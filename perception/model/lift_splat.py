@@ -6,6 +6,10 @@ and all cameras' frustum points are summed into the BEV cells they fall into.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -27,8 +31,23 @@ class LiftSplatSettings(Settings):
     downsample: bool = True  # halve the map afterwards, by three convolutions
 
 
+def in_full_precision(geometry: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The same function where autocast is on: bfloat16 would round 50 m to a quarter of a metre."""
+
+    @functools.wraps(geometry)
+    def guarded(*arguments: Any) -> Tensor:
+        device = next(argument.images.device for argument in arguments if isinstance(argument, Batch))
+        with torch.autocast(device.type, enabled=False):
+            return geometry(*arguments)
+
+    return guarded
+
+
 class LiftSplat(nn.Module):
-    """Base of the view transforms: `splat` pools depth distributions and features into `grid`."""
+    """Base of the view transforms: theirs is `lift`; `splat` pools depth distributions and features into `grid`.
+
+    The depth logits pass through the module `depth_logits`, which does nothing: training listens there.
+    """
 
     def __init__(self, settings: LiftSplatSettings, stride: int, image_size: Pair) -> None:
         super().__init__()
@@ -44,6 +63,7 @@ class LiftSplat(nn.Module):
         )
         pixels = torch.stack([u, v], dim=-1).flatten(0, 1)  # (P, 2), u and v
         self.register_buffer("pixels", pixels, persistent=False)
+        self.depth_logits = nn.Identity()
         self.image_size = image_size
         self.lower, self.upper = settings.lower, settings.upper
         self.fine_grid = BevGrid.covering(settings.lower, settings.upper, settings.cell)
@@ -51,18 +71,28 @@ class LiftSplat(nn.Module):
         self.out_channels = settings.out_channels
         self.downsample = _downsampling(settings.out_channels) if settings.downsample else nn.Identity()
 
+    def forward(self, features: Tensor, batch: Batch) -> Tensor:
+        """Image features (N, in_channels, h, w) of the batch's images -> camera BEV (B, out_channels, X, Y)."""
+        logits, context = self.lift(features, batch).tensor_split([len(self.depths)], dim=1)
+        return self.splat(self.depth_logits(logits).softmax(dim=1), context, batch)
+
+    def lift(self, features: Tensor, batch: Batch) -> Tensor:
+        """Image features (N, in_channels, h, w) -> (N, D + out_channels, h, w): depth logits, then what is lifted."""
+        raise NotImplementedError
+
     def splat(self, depth: Tensor, features: Tensor, batch: Batch) -> Tensor:
         """depth (N, D, h, w) and features (N, C, h, w) -> (B, C, X, Y) on `grid`."""
         size_x, size_y = self.fine_grid.size_x, self.fine_grid.size_y
         plan = PoolingPlan.of(self.cells(batch).flatten(0, 1), batch.size * size_x * size_y)
-        depth = depth.permute(0, 2, 3, 1).flatten(0, 2)  # (N * P, D)
-        features = features.permute(0, 2, 3, 1).flatten(0, 2)  # (N * P, C)
+        depth = depth.permute(0, 2, 3, 1).flatten(0, 2).float()  # (N * P, D); sums are float32 under autocast too
+        features = features.permute(0, 2, 3, 1).flatten(0, 2).float()  # (N * P, C)
         pooled = bev_pool(features, depth, plan).view(batch.size, size_x, size_y, -1)
         bev = self.downsample(pooled.permute(0, 3, 1, 2))
         seen = torch.zeros(batch.size, dtype=torch.bool, device=bev.device)
         seen[batch.image_frame] = True
         return bev * seen[:, None, None, None]
 
+    @in_full_precision
     def cells(self, batch: Batch) -> Tensor:
         """Flat cell (frame, x, y) of every frustum point, -1 outside the map: (N, P, D) int64."""
         lidar_from_camera = torch.linalg.inv(batch.camera_from_lidar).float()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from perception.config import Pair
 from perception.model.batch import Batch
 from perception.model.layers import PointwiseConv2d
-from perception.model.lift_splat import LiftSplat, LiftSplatSettings
+from perception.model.lift_splat import LiftSplat, LiftSplatSettings, in_full_precision
 
 
 class Settings(LiftSplatSettings):
@@ -41,13 +41,12 @@ class DepthLss(LiftSplat):
             PointwiseConv2d(in_channels, len(self.depths) + settings.out_channels),
         )
 
-    def forward(self, features: Tensor, batch: Batch) -> Tensor:
+    def lift(self, features: Tensor, batch: Batch) -> Tensor:
         measured = self.depth_encoder(depth_images(batch, self.image_size))
-        prediction = self.depth_net(torch.cat([measured, features], dim=1))
-        depth, context = prediction.tensor_split([len(self.depths)], dim=1)
-        return self.splat(depth.softmax(dim=1), context, batch)
+        return self.depth_net(torch.cat([measured, features], dim=1))
 
 
+@in_full_precision
 def depth_images(batch: Batch, image_size: Pair) -> Tensor:
     """The points' depths [m] in the camera, at the input pixel each falls on, 0 elsewhere: (N, 1, H, W).
 

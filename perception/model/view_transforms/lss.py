@@ -31,6 +31,5 @@ class Lss(LiftSplat):
         super().__init__(settings, stride, image_size)
         self.depth_net = PointwiseConv2d(in_channels, len(self.depths) + settings.out_channels)
 
-    def forward(self, features: Tensor, batch: Batch) -> Tensor:
-        depth, context = self.depth_net(features).tensor_split([len(self.depths)], dim=1)
-        return self.splat(depth.softmax(dim=1), context, batch)
+    def lift(self, features: Tensor, batch: Batch) -> Tensor:
+        return self.depth_net(features)

@@ -1,0 +1,67 @@
+"""What the CenterPoint head learns: heatmaps, and the box at every object's cell.
+
+Yin et al., CVPR 2021, in mmdetection3d's numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+
+from perception.config import Settings as BaseSettings
+from perception.model.grid import BevGrid
+from perception.model.heads.centerpoint import REGRESSION, CenterPointHead, Outputs
+from perception.training.heatmaps import center_cells, heatmap_target
+from perception.training.losses import Term, gaussian_focal_sum, l1_sum
+from perception.types import Boxes3D
+
+
+class Settings(BaseSettings):
+    """As published, by default."""
+
+    name: Literal["centerpoint"] = "centerpoint"
+    heatmap_weight: float = 1.0
+    box_weight: float = 0.25
+    code_weights: tuple[float, ...] = (1, 1, 1, 1, 1, 1, 1, 1, 0.2, 0.2)  # numbers as in REGRESSION
+    min_overlap: float = 0.1  # of a box with the truth, anywhere in the Gaussian around a centre
+    min_radius: int = 2  # cells
+
+    def build(self, head: CenterPointHead) -> Criterion:
+        return Criterion(self, head.grid, head.labels)
+
+
+class Criterion:
+    """Outputs and one Boxes3D a frame -> for each group of classes a heatmap and a box term."""
+
+    def __init__(self, settings: Settings, grid: BevGrid, groups: list[list[int]]) -> None:
+        self.settings, self.grid, self.groups = settings, grid, groups
+        self.names = tuple(f"{term}_{group}" for group in range(len(groups)) for term in ("heatmap", "box"))
+
+    def __call__(self, outputs: Outputs, truth: list[Boxes3D]) -> list[Term]:
+        settings = self.settings
+        targets = [heatmap_target(boxes, self.grid, settings.min_overlap, settings.min_radius) for boxes in truth]
+        heat = torch.from_numpy(np.stack(targets)).to(outputs.heatmap.device)
+        terms = []
+        for group, labels in enumerate(self.groups):
+            total = settings.heatmap_weight * gaussian_focal_sum(outputs.heatmap[:, labels], heat[:, labels])
+            terms += [Term(total, float((heat[:, labels] == 1).sum())), self._box_term(outputs, truth, group)]
+        return terms
+
+    def _box_term(self, outputs: Outputs, truth: list[Boxes3D], group: int) -> Term:
+        maps = torch.cat([getattr(outputs, name)[:, group] for name in REGRESSION], dim=1)  # (B, 10, X, Y)
+        own = [boxes.select(np.isin(boxes.labels, self.groups[group])) for boxes in truth]
+        frames = np.repeat(np.arange(len(own)), [len(boxes) for boxes in own])
+        cells = np.concatenate([center_cells(boxes, self.grid) for boxes in own]).astype(int)
+        target = torch.from_numpy(np.concatenate([regression_target(boxes, self.grid) for boxes in own])).to(maps)
+        predicted = maps[frames, :, cells[:, 0], cells[:, 1]]  # (M, 10)
+        total = self.settings.box_weight * l1_sum(predicted, target, self.settings.code_weights)
+        return Term(total, len(target))
+
+
+def regression_target(boxes: Boxes3D, grid: BevGrid) -> np.ndarray:
+    """What the head should say at each object's cell (M, 10), in the order of REGRESSION; unknown velocities NaN."""
+    place = center_cells(boxes, grid)
+    columns = (place - np.floor(place), boxes.centers[:, 2], np.log(boxes.sizes))
+    return np.column_stack([*columns, np.sin(boxes.yaws), np.cos(boxes.yaws), boxes.velocities]).astype(np.float64)
