@@ -83,7 +83,7 @@ def scenes_of_split(version_folder: Path, split: str) -> set[str]:
     development kit's way to define own splits), then among the official ones: train, val, test, mini_train, mini_val,
     train_detect and train_track, whose lists come with the development kit. Raises InputError if it is in neither.
     """
-    own = _own_splits(version_folder / "splits.json")
+    own = own_splits(version_folder)
     official = {} if split in own else _official_splits()
     splits = official | own
     if split not in splits:
@@ -92,7 +92,9 @@ def scenes_of_split(version_folder: Path, split: str) -> set[str]:
     return set(splits[split])
 
 
-def _own_splits(path: Path) -> dict[str, list[str]]:
+def own_splits(version_folder: Path) -> dict[str, list[str]]:
+    """The splits that a version defines itself in its `splits.json`: split name -> scene names; {} without one."""
+    path = version_folder / "splits.json"
     if not path.is_file():
         return {}
     expected = "an object of split names and lists of scene names"

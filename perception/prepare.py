@@ -55,9 +55,13 @@ def rectified(camera: CameraImage) -> CameraImage:
 
 def network_image(image: np.ndarray, settings: ImageSettings) -> np.ndarray:
     """Image (H, W, 3) uint8 -> (3, height, width) float32: scaled, cut, normalised; what is outside is black."""
-    window = resized_window(image, settings).astype(np.float32)
-    normalised = (window - np.float32(settings.mean)) / np.float32(settings.std)
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+    return normalised(resized_window(image, settings), settings)
+
+
+def normalised(window: np.ndarray, settings: ImageSettings) -> np.ndarray:
+    """Window (height, width, 3) uint8 -> (3, height, width) float32."""
+    scaled = (window.astype(np.float32) - np.float32(settings.mean)) / np.float32(settings.std)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
 
 def resized_window(image: np.ndarray, settings: ImageSettings) -> np.ndarray:

@@ -70,16 +70,21 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
     Raises InputError if it is no checkpoint, or has missing, unexpected or wrongly shaped tensors.
     """
+    weights = read_weights(path)
+    require_complete(Comparison.of(network, weights), str(path))
+    network.load_state_dict(weights)
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """The file's tensors by name; raises InputError if it is no checkpoint."""
     path = Path(path)
     if not path.is_file():
         raise InputError(str(path), "a checkpoint (.safetensors)", "no such file")
     try:
-        weights = load_file(path)
+        return load_file(path)
     except (SafetensorError, OSError) as error:
         got, fix = f"another kind of file ({error})", "make one with tools/import_checkpoint.py"
         raise InputError(str(path), "a checkpoint (.safetensors)", got, fix) from error
-    require_complete(Comparison.of(network, weights), str(path))
-    network.load_state_dict(weights)
 
 
 def require_complete(

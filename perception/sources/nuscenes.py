@@ -15,7 +15,7 @@ from perception.sources.images import Shot, read_cameras
 from perception.sources.nuscenes_recordings import Recordings
 from perception.sources.nuscenes_tables import Named, Sample, SampleData, Table, find_version
 from perception.sources.nuscenes_truth import Annotations
-from perception.types import Frame, PointCloud
+from perception.types import Frame, PointCloud, Truth
 
 
 class Source:
@@ -76,9 +76,16 @@ class Source:
             cloud,
             self._recordings.ego_from_sensor(key),
             self._recordings.world_from_ego(key),
-            self._annotations.truth(token, world_from_lidar.inverse()) if self._annotations else None,
+            self.truth(token),
             notes + cloud_notes,
         )
+
+    def truth(self, token: str) -> Truth | None:
+        """One sample's truth alone: no image and no cloud is read."""
+        if self._annotations is None:
+            return None
+        world_from_lidar = self._recordings.world_from_sensor(self._recordings.keyframe(token, LIDAR))
+        return self._annotations.truth(token, world_from_lidar.inverse())
 
     def _shot(self, token: str, camera: str, world_from_lidar: Transform) -> Shot:
         row = self._recordings.keyframe(token, camera)

@@ -1,0 +1,182 @@
+"""From a configuration and a dataset to trained weights: what tools/train.py does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+
+from calibration.errors import InputError
+from calibration.files import write_atomically
+from perception.checkpoints.native import read_weights
+from perception.config import DetectorConfig
+from perception.detector import choose_device
+from perception.sources.nuscenes import Source
+from perception.training.data import classes_present, examples, open_split
+from perception.training.examples import ExampleMaker
+from perception.training.loop import Job, StepReport, train
+from perception.training.paste import PasteDatabase
+from perception.training.sampling import Schedule
+from perception.training.settings import TrainingSettings
+from perception.training.trainee import Trainee, start_from
+
+Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+
+
+def train_on_nuscenes(
+    config: DetectorConfig,
+    root: Path,
+    out: Path,
+    *,
+    version: str | None,
+    split: str | None,  # None: the version's one training split
+    weights: Sequence[Path],  # native checkpoints to start from, later ones over earlier ones
+    device: str,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Path:
+    """Train, or go on training, into the folder `out` -> the file of the averaged weights.
+
+    Raises InputError for a configuration, data, checkpoints or a device that can't be used.
+    """
+    config = with_training(config)
+    fabric = open_fabric(device)
+    say = say if fabric.is_global_zero else _silent
+    progress = progress if fabric.is_global_zero else _bare
+    source = open_split(config, root, version, split)
+    presence = classes_present(source, config.training.min_box_points)
+    identity = identity_of(config, source, weights, fabric.world_size)
+    _prepare_folder(out, config, fabric)
+    torch.manual_seed(config.training.seed)
+    trainee = Trainee(config)
+    if weights:
+        loaded = start_from(trainee.network, map(read_weights, weights))
+        say(f"{loaded} of {len(trainee.network.state_dict())} tensors come from {', '.join(map(str, weights))}")
+    maker = ExampleMaker(
+        config, _depth_stride(trainee), _paste_database(config, source, out, identity, fabric, progress)
+    )
+    schedule = Schedule(config.training, tuple(source.tokens), presence, fabric.world_size)
+    batches = partial(examples, source, maker, schedule, process=fabric.global_rank)
+    say(f"{len(source)} frames, {schedule.steps} steps of {schedule.frames_a_step} frames on {fabric.device}")
+    job = Job(trainee, schedule, batches, out, identity)
+    with _Scalars(out, fabric) as scalars:
+        return train(job, fabric, partial(progress, what="training"), say, scalars.add)
+
+
+def with_training(config: DetectorConfig) -> DetectorConfig:
+    """The configuration with a `training` section, all defaults if it has none; InputError for one that can't be."""
+    config = config.model_copy(update={"training": config.training or TrainingSettings()})
+    if config.training.paste is not None and config.uses_cameras:
+        got = "a detector with cameras, whose images would show nothing of what is pasted"
+        raise InputError("training.paste", "a LiDAR detector", got, "leave it out, or train the LiDAR branch first")
+    if config.training.paste is not None:
+        config = config.model_copy(update={"training": _paste_known(config)})
+    return config
+
+
+def _paste_known(config: DetectorConfig) -> TrainingSettings:
+    """The settings with only those classes in `paste.objects` that the detector has."""
+    paste = config.training.paste
+    known = {name: count for name, count in paste.objects.items() if name in config.classes}
+    return config.training.model_copy(update={"paste": paste.model_copy(update={"objects": known})})
+
+
+def open_fabric(device: str) -> Fabric:
+    """Fabric on this device; started by torchrun, as one of its processes, each on a GPU of its own or all on CPUs."""
+    kind = choose_device(device).type
+    accelerator = "cuda" if kind == "cuda" else kind
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        index = choose_device(device).index
+        fabric = Fabric(accelerator=accelerator, devices=1 if index is None else [index])
+    else:
+        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        # A frame may come without any image or point, and its branch then takes no part in the step.
+        strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="nccl" if kind == "cuda" else "gloo")
+        fabric = Fabric(accelerator=accelerator, devices=local, num_nodes=world // local, strategy=strategy)
+    fabric.launch()
+    return fabric
+
+
+def identity_of(config: DetectorConfig, source: Source, weights: Sequence[Path], processes: int) -> dict[str, Any]:
+    """What a training state belongs to: JSON."""
+    tokens = hashlib.sha256("\n".join(source.tokens).encode()).hexdigest()
+    return {
+        "config": config.model_dump(mode="json"),
+        "data": {"version": source.folder.name, "frames": len(source), "tokens_sha256": tokens},
+        "weights": [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path) for path in weights],
+        "processes": processes,
+    }
+
+
+def _prepare_folder(out: Path, config: DetectorConfig, fabric: Fabric) -> None:
+    if not fabric.is_global_zero:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
+    text = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    if not (out / "last.ckpt").exists():
+        write_atomically(out / "config.yaml", text)
+
+
+def _depth_stride(trainee: Trainee) -> int | None:
+    return None if trainee.lift is None else trainee.network.camera_branch.neck.stride
+
+
+def _paste_database(
+    config: DetectorConfig, source: Source, out: Path, identity: dict[str, Any], fabric: Fabric, progress: Progress
+) -> PasteDatabase | None:
+    """The objects to paste: read from OUT/paste.npz, or collected by the first process and written there."""
+    settings = config.training.paste
+    if settings is None:
+        return None
+    path, points = out / "paste.npz", config.points.model_dump_json()
+    of = f"{settings.model_dump_json()} {points} {config.training.seed} {identity['data']}"
+    if fabric.is_global_zero and PasteDatabase.load(path, of) is None:
+        frames = progress(source, len(source), "collecting objects")
+        PasteDatabase.collect(frames, settings, config.training.seed).save(path, of)
+    fabric.barrier()
+    return PasteDatabase.load(path, of)
+
+
+class _Scalars:
+    """TensorBoard's files, of the first process."""
+
+    def __init__(self, out: Path, fabric: Fabric) -> None:
+        self.writer = None
+        if fabric.is_global_zero:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(out / "tensorboard"))
+
+    def __enter__(self) -> _Scalars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def add(self, report: StepReport) -> None:
+        if self.writer is None:
+            return
+        scalars = {f"loss/{name}": value for name, value in report.losses.items()}
+        scalars |= {"loss": report.loss, "learning_rate": report.learning_rate, "gradient_norm": report.gradient_norm}
+        for name, value in scalars.items():
+            self.writer.add_scalar(name, value, report.step)
+
+
+def _silent(message: str) -> None:
+    """The first process speaks for all."""
+
+
+def _bare(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
+    return items

@@ -1,0 +1,127 @@
+"""The training split: its frames by token, read and augmented in worker processes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from calibration.errors import InputError
+from perception.config import DetectorConfig
+from perception.nuscenes import own_splits
+from perception.offline import frame_options_of
+from perception.sources.nuscenes import Source
+from perception.sources.nuscenes_tables import find_version
+from perception.training.examples import Example, ExampleMaker, merged
+from perception.training.sampling import Key, Schedule
+
+OFFICIAL_SPLITS = {"v1.0-trainval": "train", "v1.0-mini": "mini_train"}
+
+
+def open_split(config: DetectorConfig, root: Path, version: str | None, split: str | None) -> Source:
+    """The frames to train this detector on; without `split` the version's one training split.
+
+    Raises InputError where there is no such data, no frame, or no truth.
+    """
+    options = frame_options_of(config, cameras_too=False, allow_missing=False)
+    if not config.uses_lidar:  # the newest sweep alone, to supervise depths
+        options = replace(options, sweeps=0, lidar=config.training.depth_weight > 0)
+    folder = find_version(root, version)
+    source = Source(root, options, version=folder.name, split=split or _training_split(folder))
+    if source.truth(source.tokens[0]) is None:
+        raise InputError(str(source.folder), "annotations to learn from", "none", "train on an annotated version")
+    return source
+
+
+def _training_split(folder: Path) -> str:
+    own = [name for name in own_splits(folder) if name.endswith("train")]
+    if len(own) == 1:
+        return own[0]
+    if folder.name in OFFICIAL_SPLITS:
+        return OFFICIAL_SPLITS[folder.name]
+    raise InputError(f"{folder}: training split", "one named ...train", ", ".join(own) or "none", "give --split")
+
+
+def classes_present(source: Source, min_points: int) -> np.ndarray:
+    """Which classes each frame has truth of (frames, classes) bool; no image and no cloud is read.
+
+    Raises InputError if no frame has any.
+    """
+    presence = np.zeros((len(source), len(source.class_names)), bool)
+    for row, token in enumerate(source.tokens):
+        truth = source.truth(token)
+        presence[row, truth.boxes.labels[truth.lidar_points + truth.radar_points >= min_points]] = True
+    if not presence.any():
+        expected = f"truth of {', '.join(source.class_names)} with {min_points} points or more"
+        raise InputError(f"{source.folder}: the training split", expected, "none", "see training.min_box_points")
+    return presence
+
+
+def examples(
+    source: Source, maker: ExampleMaker, schedule: Schedule, first_step: int, process: int
+) -> Iterator[Example]:
+    """One process's batches from a step on, in order, whatever the number of workers."""
+    settings = schedule.settings
+    loader = DataLoader(
+        _Examples(source, maker),
+        batch_sampler=_Batches(schedule, first_step, process),
+        num_workers=settings.workers,
+        collate_fn=_merged_or_failed,
+        worker_init_fn=_ignore_interrupts,
+    )
+    for made in loader:
+        if isinstance(made, _Failed):
+            raise UnreadableFrame(made.message)
+        yield made
+
+
+class UnreadableFrame(InputError):  # noqa: N818, named as what it says
+    """What a worker process said about a frame, whole."""
+
+    def __init__(self, message: str) -> None:
+        ValueError.__init__(self, message)
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """Errors of three arguments don't come through from worker processes: their text does."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class _Batches:
+    schedule: Schedule
+    first_step: int
+    process: int
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return self.schedule.batches(self.first_step, self.process)
+
+
+@dataclass(frozen=True)
+class _Examples(Dataset):
+    source: Source
+    maker: ExampleMaker
+
+    def __getitem__(self, key: Key) -> Example | _Failed:
+        settings = self.maker.config.training
+        paste = settings.paste is not None and key.epoch < settings.epochs - settings.paste.fade_epochs
+        try:
+            return self.maker(self.source.frame(key.token), key.generator(settings.seed), paste)
+        except InputError as error:
+            return _Failed(str(error))
+
+
+def _merged_or_failed(made: list[Example | _Failed]) -> Example | _Failed:
+    failed = [one for one in made if isinstance(one, _Failed)]
+    return failed[0] if failed else merged(made)
+
+
+def _ignore_interrupts(_: int) -> None:
+    """Ctrl-C goes to the whole group of processes; what is to be done about it, the training process decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,154 @@
+"""The network with what it is trained against: an example in, the terms of its loss out."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from calibration.errors import InputError
+from calibration.spelling import did_you_mean
+from perception.config import DetectorConfig, plugin_names
+from perception.model.network import Network
+from perception.training.depth import depth_term
+from perception.training.examples import Example
+from perception.training.losses import Term
+
+CRITERIA = "perception.training.criteria"
+NORMS = (nn.modules.batchnorm._BatchNorm,)  # of any dimension
+
+
+class Trainee(nn.Module):
+    """Example -> every loss term's total and count, as (K,) tensors; `names` says which.
+
+    Autocast is switched on here rather than by Fabric, which would round the inputs too: points to a quarter metre.
+    """
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.network = Network(config)
+        self.settings = config.training
+        self.criterion = criterion_settings(config).build(self.network.head)
+        self.lift = self._lift() if self.settings.depth_weight else None
+        self.names = (*self.criterion.names, *(["depth"] if self.lift is not None else []))
+        for part in self.settings.frozen:
+            part_of(self.network, part, "training.frozen").requires_grad_(False)
+        if self.settings.channels_last:
+            self.network.to(memory_format=torch.channels_last)
+
+    def _lift(self) -> nn.Module:
+        """The view transform, from now on keeping its last depth logits."""
+        lift = getattr(self.network.camera_branch, "view_transform", None)
+        if not hasattr(lift, "depth_logits"):
+            raise InputError("training.depth_weight", "a view transform that predicts depths", "none in this detector")
+        lift.depth_logits.register_forward_hook(lambda module, inputs, logits: setattr(module, "last", logits))
+        return lift
+
+    def train(self, mode: bool = True) -> Trainee:
+        """As any module's; norms that are fixed, and frozen parts, stay as in inference."""
+        super().train(mode)
+        for part in self.settings.frozen:
+            part_of(self.network, part, "training.frozen").eval()
+        for module in self.network.modules() if self.settings.fixed_norms else ():
+            if isinstance(module, NORMS):
+                module.eval()
+        return self
+
+    def forward(self, example: Example) -> tuple[Tensor, Tensor]:
+        device = example.batch.images.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            outputs = self.network(example.batch)
+        terms = self.criterion(in_float32(outputs), list(example.boxes))
+        if self.lift is not None:
+            terms.append(self._depth_term(example))
+        totals = torch.stack([term.total for term in terms])
+        return totals, totals.new_tensor([term.count for term in terms])
+
+    def _depth_term(self, example: Example) -> Term:
+        if not len(example.batch.images):
+            return Term(example.batch.images.new_zeros(()), 0)
+        term = depth_term(self.lift.depth_logits.last.float(), example.depth, self.lift.depths)
+        del self.lift.depth_logits.last  # it holds on to the whole graph
+        return Term(self.settings.depth_weight * term.total, term.count)
+
+    def parameter_groups(self) -> list[dict]:
+        """For an optimizer: parameters of equal decay and `rate_factor`. Norms and biases don't decay."""
+        factors = self.settings.rate_factors
+        for part in factors:
+            part_of(self.network, part, "training.rate_factors")
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                parts = [part for part in factors if f"{name}.".startswith(f"{part}.")]
+                factor = factors[max(parts, key=len)] if parts else 1.0
+                groups.setdefault((factor, parameter.dim() > 1), []).append(parameter)
+        return [
+            {"params": members, "rate_factor": factor, "weight_decay": self.settings.weight_decay * decays}
+            for (factor, decays), members in groups.items()
+        ]
+
+
+def criterion_settings(config: DetectorConfig) -> object:
+    """The settings of the head's criterion; InputError if it has none, or if those given are another head's."""
+    name = config.head.name
+    if name not in plugin_names(CRITERIA):
+        raise InputError(f"head {name}", f"a training criterion of its name in {CRITERIA}", "none")
+    given = config.training.criterion
+    if given is None:
+        return importlib.import_module(f"{CRITERIA}.{name}").Settings()
+    if given.name != name:
+        raise InputError("training.criterion.name", f"the head's, {name}", given.name)
+    return given
+
+
+def part_of(network: nn.Module, name: str, what: str) -> nn.Module | nn.Parameter:
+    """The module of this dotted name; InputError with the nearest name where there is none."""
+    modules = dict(network.named_modules())
+    if name not in modules or not name:
+        raise InputError(what, "a part of the network", repr(name), did_you_mean(name, filter(None, modules)))
+    return modules[name]
+
+
+def in_float32(outputs: object) -> object:
+    """A head's Outputs with all that autocast made shorter back in float32."""
+    tensors = {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
+    floats = {name: tensor.float() for name, tensor in tensors.items() if tensor.is_floating_point()}
+    return dataclasses.replace(outputs, **floats)
+
+
+class WeightAverage:
+    """The moving average of a network's weights and statistics: better than any of the weights it is made of.
+
+    Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992; exponential, as is usual.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Take in the weights after `step` steps; early ones count less, or they would never be forgotten."""
+        decay = min(self.decay, step / (10 + step))
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point():
+                self.weights[name].lerp_(tensor, 1 - decay)
+            else:
+                self.weights[name].copy_(tensor)
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on from these."""
+        for name, tensor in weights.items():
+            self.weights[name].copy_(tensor)
+
+
+def start_from(network: nn.Module, checkpoints: Iterable[Mapping[str, Tensor]]) -> int:
+    """Load what fits of each of these weights, later ones over earlier ones -> how many tensors were loaded."""
+    own, fitting = network.state_dict(), {}
+    for weights in checkpoints:
+        fitting |= {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
+    network.load_state_dict(fitting, strict=False)
+    return len(fitting)
