@@ -20,6 +20,9 @@ CORE = [
 # Sparse convolution on NVIDIA GPUs. Its wheels end at Python 3.11; on later ones the core's own kernels are used.
 SPCONV = 'spconv-cu120>=2.3.6; python_version < "3.12" and platform_machine == "x86_64"'
 
+# One process or many on any device; the loop itself is ours. The curves are TensorBoard's.
+TRAIN = ["lightning-fabric>=2.4", "tensorboard>=2.15"]
+
 EXTRAS = {
     "gpu": [SPCONV],
     # Peers' models side by side. mmcv has no wheel for recent torch and is then built from source, which takes minutes.
@@ -35,12 +38,14 @@ EXTRAS = {
         "ros-jazzy-diagnostic-msgs",
         "rosbags>=0.10",
     ],
+    "train": TRAIN,
     "view": [
         "rerun-sdk>=0.23",
         'open3d-cpu>=0.18; sys_platform == "linux" and platform_machine == "x86_64"',
         'open3d>=0.18; sys_platform != "linux" or platform_machine != "x86_64"',
     ],
     "test": [
+        *TRAIN,
         "pytest>=8",
         "hypothesis>=6.100",
         "ruff>=0.12",

@@ -7,12 +7,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 
 from calibration.errors import InputError
 from calibration.files import write_atomically
@@ -27,6 +25,9 @@ from perception.training.paste import PasteDatabase
 from perception.training.sampling import Schedule
 from perception.training.settings import TrainingSettings
 from perception.training.trainee import Trainee, start_from
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
@@ -91,16 +92,21 @@ def _paste_known(config: DetectorConfig) -> TrainingSettings:
 
 def open_fabric(device: str) -> Fabric:
     """Fabric on this device; started by torchrun, as one of its processes, each on a GPU of its own or all on CPUs."""
-    kind = choose_device(device).type
-    accelerator = "cuda" if kind == "cuda" else kind
+    try:
+        from lightning_fabric import Fabric
+        from lightning_fabric.strategies import DDPStrategy
+    except ImportError as error:
+        raise InputError("training", "the extra `train`", str(error), "pip install -e '.[train]'") from error
+    chosen = choose_device(device)
+    kind = chosen.type
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        index = choose_device(device).index
-        fabric = Fabric(accelerator=accelerator, devices=1 if index is None else [index])
+        one = 1 if chosen.index is None else [chosen.index]
+        fabric = Fabric(accelerator=kind, devices=one)
     else:
         local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         # A frame may come without any image or point, and its branch then takes no part in the step.
         strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="nccl" if kind == "cuda" else "gloo")
-        fabric = Fabric(accelerator=accelerator, devices=local, num_nodes=world // local, strategy=strategy)
+        fabric = Fabric(accelerator=kind, devices=local, num_nodes=world // local, strategy=strategy)
     fabric.launch()
     return fabric
 
@@ -109,7 +115,7 @@ def identity_of(config: DetectorConfig, source: Source, weights: Sequence[Path],
     """What a training state belongs to: JSON."""
     tokens = hashlib.sha256("\n".join(source.tokens).encode()).hexdigest()
     return {
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", serialize_as_any=True),
         "data": {"version": source.folder.name, "frames": len(source), "tokens_sha256": tokens},
         "weights": [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path) for path in weights],
         "processes": processes,
@@ -123,7 +129,7 @@ def _prepare_folder(out: Path, config: DetectorConfig, fabric: Fabric) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
-    text = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    text = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True, serialize_as_any=True), sort_keys=False)
     if not (out / "last.ckpt").exists():
         write_atomically(out / "config.yaml", text)
 

@@ -18,11 +18,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -34,6 +33,9 @@ from perception.training.interruption import Interruption
 from perception.training.one_cycle import set_rates
 from perception.training.sampling import Schedule
 from perception.training.trainee import Trainee, WeightAverage
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 ABOUT_ALL = 1 << 20  # for seeds: more processes than there will ever be
 

@@ -36,8 +36,9 @@ class Trainee(nn.Module):
         self.names = (*self.criterion.names, *(["depth"] if self.lift is not None else []))
         for part in self.settings.frozen:
             part_of(self.network, part, "training.frozen").requires_grad_(False)
-        if self.settings.channels_last:
-            self.network.to(memory_format=torch.channels_last)
+        for module in self.network.modules() if self.settings.channels_last else ():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
 
     def _lift(self) -> nn.Module:
         """The view transform, from now on keeping its last depth logits."""

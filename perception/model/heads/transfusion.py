@@ -6,6 +6,7 @@ public BEVFusion checkpoints use it: queries start from BEV features only, and t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +36,7 @@ class Settings(BaseSettings):
     peak_kernel: int = 3  # cells; a proposal is the maximum among its neighbours
     small_classes: tuple[str, ...] = ("pedestrian", "traffic_cone")  # every cell may be a proposal
     center_limit: tuple[float, ...] = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0)  # m, boxes centred outside are dropped
+    prior: float = 0.1  # probability the heatmap and the classes start from in training
 
     @model_validator(mode="after")
     def _heads_share_the_channels(self) -> Settings:
@@ -78,6 +80,8 @@ class TransFusionHead(nn.Module):
         self.predictors = nn.ModuleDict(
             {name: _predictor(hidden, width) for name, width in {**REGRESSION, "heatmap": classes}.items()}
         )
+        for last in (self.heatmap_head[-1], self.predictors["heatmap"][-1]):
+            nn.init.constant_(last.bias, math.log(settings.prior / (1 - settings.prior)))
         x, y = torch.meshgrid(torch.arange(grid.size_x), torch.arange(grid.size_y), indexing="ij")
         cells = torch.stack([x, y], dim=-1).flatten(0, 1) + 0.5
         self.register_buffer("cells", cells, persistent=False)  # (X * Y, 2), centres in cells
