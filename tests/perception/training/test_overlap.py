@@ -32,11 +32,15 @@ def test_overlap_by_hand(case):
     assert iou_3d(b, a).item() == pytest.approx(expected, abs=1e-9)
 
 
+def cross(a: np.ndarray, b: np.ndarray) -> float:
+    return a[0] * b[1] - a[1] * b[0]
+
+
 def clipped_area(a: np.ndarray, b: np.ndarray) -> float:
     """Of polygon a (4, 2) cut by one edge of b (4, 2) after the other (Sutherland and Hodgman, 1974)."""
     polygon = list(a)
     for start, end in zip(b, np.roll(b, -1, axis=0), strict=True):
-        left = [np.cross(end - start, point - start) for point in polygon]
+        left = [cross(end - start, point - start) for point in polygon]
         kept = []
         for i, point in enumerate(polygon):
             j = (i + 1) % len(polygon)
@@ -44,7 +48,7 @@ def clipped_area(a: np.ndarray, b: np.ndarray) -> float:
             if (left[i] >= 0) != (left[j] >= 0):
                 kept.append(point + (polygon[j] - point) * left[i] / (left[i] - left[j]))
         polygon = kept
-    return abs(sum(np.cross(polygon[i - 1], polygon[i]) for i in range(len(polygon)))) / 2
+    return abs(sum(cross(polygon[i - 1], polygon[i]) for i in range(len(polygon)))) / 2
 
 
 def test_footprints_overlap_as_another_algorithm_says():
