@@ -68,28 +68,18 @@ class Schedule:
         return np.resize(drawn, self.steps_an_epoch * self.frames_a_step)
 
     def _epoch_frames(self) -> int:
-        if self.settings.sampling == "balanced":
-            pools = self._pools()
-            return len(pools) * self._draws_a_class(pools)
-        return self.settings.epoch_frames or len(self.tokens)
-
-    def _pools(self) -> list[np.ndarray]:
-        """The rows of the frames that have a class, for each class that any frame has."""
-        pools = [np.flatnonzero(column) for column in self.presence.T]
-        return [pool for pool in pools if len(pool)]
-
-    def _draws_a_class(self, pools: list[np.ndarray]) -> int:
-        total = self.settings.epoch_frames or sum(map(len, pools))
-        return max(1, total // len(pools))
+        whole = self.presence.sum() if self.settings.sampling == "balanced" else len(self.tokens)
+        return self.settings.epoch_frames or int(whole)
 
     def _balanced(self, rng: np.random.Generator) -> np.ndarray:
         """Equally many frames for each class, rare or not (Zhu et al., "Class-balanced Grouping and Sampling", 2019).
 
         An epoch is as long as all classes' frames together, so that frequent classes are seen about as often as before.
         """
-        pools = self._pools()
-        draws = [rng.choice(pool, self._draws_a_class(pools)) for pool in pools]
-        return rng.permutation(np.concatenate(draws))
+        pools = [pool for pool in map(np.flatnonzero, self.presence.T) if len(pool)]
+        count = self._epoch_frames()
+        draws = [rng.choice(pool, -(-count // len(pools))) for pool in pools]
+        return rng.permutation(np.concatenate(draws))[:count]
 
     def _uniform(self, rng: np.random.Generator) -> np.ndarray:
         count = self._epoch_frames()

@@ -50,9 +50,8 @@ def test_a_moving_box_still_moves_where_it_will_be(seed):
 
 def test_each_part_of_a_scene_view_does_what_it_says():
     boxes, still = scene().truth.boxes, STILL_SCENE.model_dump()
-    mirrored = next(
-        v for v in (drawn(s, **still | {"flip_x": True}) for s in range(20)) if v.lidar_augmented_from_lidar[0, 0] < 0
-    )
+    views = (drawn(seed, **still | {"flip_x": True}) for seed in range(20))
+    mirrored = next(view for view in views if view.lidar_augmented_from_lidar[0, 0] < 0)
     np.testing.assert_allclose(mirrored.boxes(boxes).centers, boxes.centers * (-1, 1, 1))
     np.testing.assert_allclose(np.cos(mirrored.boxes(boxes).yaws), -np.cos(boxes.yaws))
     np.testing.assert_allclose(np.sin(mirrored.boxes(boxes).yaws), np.sin(boxes.yaws))
@@ -133,7 +132,7 @@ def test_augmented_points_stay_on_the_same_image_content(seed):
             seen &= ((pixels > 2) & (pixels < (85, 29))).all(axis=1)
         colours = [at(batch.images[camera].numpy(), pixels[seen]) for batch, pixels in ((before, old), (after, new))]
         whole = (colours[0][:, 2] > 2.6) & (colours[1][:, 2] > 2.6)  # beside the image it is black
-        np.testing.assert_allclose(colours[0][whole, :2], colours[1][whole, :2], atol=0.12)  # of 4.4: under 3 %
+        np.testing.assert_allclose(colours[0][whole, :2], colours[1][whole, :2], atol=0.2)  # of 4.4: 4 %, 2 px
         compared += whole.sum()
     assert compared > 20
 

@@ -37,9 +37,8 @@ def test_truth_that_nobody_could_see_does_not_count():
 
 def test_truth_beside_the_map_does_not_count():
     frame = scene(objects=4)
-    boxes = replace(
-        frame.truth.boxes, centers=frame.truth.boxes.centers + ((0, 0, 0), (90, 0, 0), (0, -90, 0), (0, 0, 0))
-    )
+    moved = frame.truth.boxes.centers + np.array([(0, 0, 0), (90, 0, 0), (0, -90, 0), (0, 0, 0)])
+    boxes = replace(frame.truth.boxes, centers=moved)
     assert len(example(replace(frame, truth=replace(frame.truth, boxes=boxes))).boxes[0]) == 2
 
 
