@@ -26,6 +26,9 @@ def main(
         typer.Option(help="Weights (.safetensors) to start from, as far as they fit; again for more."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on without sensors that are missing.")
+    ] = False,
 ) -> None:
     """Train a detector; the weights that perception.detector loads are in OUT/weights.safetensors.
 
@@ -48,10 +51,12 @@ def main(
         split=split,
         weights=weights or (),
         device=device,
+        allow_missing=allow_missing,
         progress=with_progress,
         say=say,
     )
-    print(f"trained: {path}")
+    if path is not None:
+        print(f"trained: {path}")
 
 
 if __name__ == "__main__":

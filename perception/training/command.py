@@ -41,10 +41,11 @@ def train_on_nuscenes(
     split: str | None,  # None: the version's one training split
     weights: Sequence[Path],  # native checkpoints to start from, later ones over earlier ones
     device: str,
+    allow_missing: bool,  # go on without images and clouds that can't be read
     progress: Progress,
     say: Callable[[str], None],
-) -> Path:
-    """Train, or go on training, into the folder `out` -> the file of the averaged weights.
+) -> Path | None:
+    """Train, or go on training, into the folder `out` -> the file of the averaged weights; None in other processes.
 
     Raises InputError for a configuration, data, checkpoints or a device that can't be used.
     """
@@ -52,7 +53,7 @@ def train_on_nuscenes(
     fabric = open_fabric(device)
     say = say if fabric.is_global_zero else _silent
     progress = progress if fabric.is_global_zero else _bare
-    source = open_split(config, root, version, split)
+    source = open_split(config, root, version, split, allow_missing)
     presence = classes_present(source, config.training.min_box_points)
     identity = identity_of(config, source, weights, fabric.world_size)
     _prepare_folder(out, config, fabric)
@@ -69,7 +70,8 @@ def train_on_nuscenes(
     say(f"{len(source)} frames, {schedule.steps} steps of {schedule.frames_a_step} frames on {fabric.device}")
     job = Job(trainee, schedule, batches, out, identity)
     with _Scalars(out, fabric) as scalars:
-        return train(job, fabric, partial(progress, what="training"), say, scalars.add)
+        path = train(job, fabric, partial(progress, what="training"), say, scalars.add)
+    return path if fabric.is_global_zero else None
 
 
 def with_training(config: DetectorConfig) -> DetectorConfig:
@@ -158,11 +160,7 @@ class _Scalars:
     """TensorBoard's files, of the first process."""
 
     def __init__(self, out: Path, fabric: Fabric) -> None:
-        self.writer = None
-        if fabric.is_global_zero:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(str(out / "tensorboard"))
+        self.folder, self.fabric, self.writer = out / "tensorboard", fabric, None
 
     def __enter__(self) -> _Scalars:
         return self
@@ -172,8 +170,13 @@ class _Scalars:
             self.writer.close()
 
     def add(self, report: StepReport) -> None:
-        if self.writer is None:
+        if not self.fabric.is_global_zero:
             return
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # What a run that was cut off wrote after its last checkpoint happens once more.
+            self.writer = SummaryWriter(str(self.folder), purge_step=report.step)
         scalars = {f"loss/{name}": value for name, value in report.losses.items()}
         scalars |= {"loss": report.loss, "learning_rate": report.learning_rate, "gradient_norm": report.gradient_norm}
         for name, value in scalars.items():

@@ -22,12 +22,14 @@ from perception.training.sampling import Key, Schedule
 OFFICIAL_SPLITS = {"v1.0-trainval": "train", "v1.0-mini": "mini_train"}
 
 
-def open_split(config: DetectorConfig, root: Path, version: str | None, split: str | None) -> Source:
+def open_split(
+    config: DetectorConfig, root: Path, version: str | None, split: str | None, allow_missing: bool = False
+) -> Source:
     """The frames to train this detector on; without `split` the version's one training split.
 
     Raises InputError where there is no such data, no frame, or no truth.
     """
-    options = frame_options_of(config, cameras_too=False, allow_missing=False)
+    options = frame_options_of(config, cameras_too=False, allow_missing=allow_missing)
     if not config.uses_lidar:  # the newest sweep alone, to supervise depths
         options = replace(options, sweeps=0, lidar=config.training.depth_weight > 0)
     folder = find_version(root, version)

@@ -37,7 +37,7 @@ class Trainee(nn.Module):
         for part in self.settings.frozen:
             part_of(self.network, part, "training.frozen").requires_grad_(False)
         for module in self.network.modules() if self.settings.channels_last else ():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):  # those are matrix products here
                 module.to(memory_format=torch.channels_last)
 
     def _lift(self) -> nn.Module:
