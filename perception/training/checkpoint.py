@@ -49,7 +49,8 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> State | None:
         content = torch.load(path, map_location="cpu", weights_only=True)
         form = content.get("format") if isinstance(content, dict) else None
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise InputError(str(path), "a training state", str(error).splitlines()[0], "use another --out") from error
+        got = f"another kind of file ({type(error).__name__})"
+        raise InputError(str(path), "a training state", got, "use another --out") from error
     if form != FORMAT:
         raise InputError(str(path), f"a training state ({FORMAT})", "another file", "use another --out")
     theirs, ours = _flat(json.loads(content["identity"])), _flat(json.loads(json.dumps(identity)))

@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor
@@ -36,8 +37,6 @@ from perception.training.trainee import Trainee, WeightAverage
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-ABOUT_ALL = 1 << 20  # for seeds: more processes than there will ever be
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,8 @@ class Run:
 
     def take_step(self, examples: list[Example]) -> StepReport:
         """One step over these batches: their gradients are averaged, clipped and followed."""
-        torch.manual_seed((self.settings.seed * ABOUT_ALL + self.step) * ABOUT_ALL + self.fabric.global_rank)
+        seeds = np.random.SeedSequence([self.settings.seed, self.step, self.fabric.global_rank])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
         rate = set_rates(self.optimizer, self.settings, self.step / self.job.schedule.steps)
         losses = torch.zeros(len(self.job.trainee.names), device=self.fabric.device)
         for number, example in enumerate(examples, start=1):
@@ -170,9 +170,8 @@ class Run:
             tokens = [token for part in gathered for token in part]
         kept = f"{self.state_path} is as it was" if self.state_path.exists() else "nothing was written"
         fix = f"{kept}; look at these frames, lower training.learning_rate or use training.precision=fp32"
-        raise NotFinite(
-            f"{what} of step {self.step + 1}, frames {', '.join(tokens)}", "finite numbers", "NaN or inf", fix
-        )
+        where = f"{what} of step {self.step + 1}, frames {', '.join(tokens)}"
+        raise NotFinite(where, "finite numbers", "NaN or infinity", fix)
 
     def end_epoch(self, say: Callable[[str], None], report: StepReport) -> None:
         """Say how it goes, and keep what there is."""
