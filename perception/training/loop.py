@@ -84,7 +84,6 @@ def train(
     if run.step:
         say(f"{run.state_path}: going on after {run.step} of {job.schedule.steps} steps")
     batches = job.examples(run.step)
-    saved = time.monotonic()
     with Interruption() as interruption:
         for _ in progress(range(run.step, job.schedule.steps), job.schedule.steps - run.step):
             report = run.take_step(list(islice(batches, job.schedule.settings.accumulate)))
@@ -92,10 +91,10 @@ def train(
             stop = run.any_process(interruption.asked)
             if run.ended_epoch:
                 run.end_epoch(say, report)
-            elif stop or time.monotonic() - saved > 60 * job.schedule.settings.save_minutes:
+            elif stop or run.is_save_due:
                 run.save()
-                saved = time.monotonic()
             if stop and run.step < job.schedule.steps:
+                fabric.barrier()  # the first process to leave takes the others with it: not before all is written
                 say(f"{run.state_path}: {run.step} of {job.schedule.steps} steps are kept; the same command goes on")
                 raise KeyboardInterrupt
     return run.finish()
@@ -108,7 +107,7 @@ class Run:
         self.job, self.fabric, self.settings = job, fabric, job.schedule.settings
         self.state_path = job.out / "last.ckpt"
         optimizer = AdamW(job.trainee.parameter_groups(), lr=self.settings.learning_rate)
-        self.network, self.step = job.trainee.network, 0
+        self.network, self.step, self.saved_at = job.trainee.network, 0, time.monotonic()
         state = load_state(self.state_path, job.identity)
         if state is not None:
             self.network.load_state_dict(state.network)
@@ -124,6 +123,10 @@ class Run:
     def ended_epoch(self) -> bool:
         return self.step % self.job.schedule.steps_an_epoch == 0
 
+    @property
+    def is_save_due(self) -> bool:
+        return time.monotonic() - self.saved_at > 60 * self.settings.save_minutes
+
     def take_step(self, examples: list[Example]) -> StepReport:
         """One step over these batches: their gradients are averaged, clipped and followed."""
         seeds = np.random.SeedSequence([self.settings.seed, self.step, self.fabric.global_rank])
@@ -135,7 +138,9 @@ class Run:
                 terms = self.losses(example)
                 self.fabric.backward(terms.sum() / len(examples))
             losses += terms.detach() / len(examples)
-        norm = self.fabric.clip_gradients(self.trainee, self.optimizer, max_norm=self.settings.gradient_clip)
+        norm = self.fabric.clip_gradients(
+            self.trainee, self.optimizer, max_norm=self.settings.gradient_clip, error_if_nonfinite=False
+        )
         if not norm.isfinite():
             self._give_up("gradient", examples)
         self.optimizer.step()
@@ -188,16 +193,17 @@ class Run:
             optimizer = self.optimizer.optimizer.state_dict()
             state = State(self.step, self.network.state_dict(), self.average.weights, optimizer)
             save_state(self.state_path, state, self.job.identity)
-        self.fabric.barrier()
+        self.saved_at = time.monotonic()
 
     def finish(self) -> Path:
-        """Write the averaged weights."""
-        return self._save_weights("weights.safetensors")
+        """Write the averaged weights; they are there for all processes then."""
+        path = self._save_weights("weights.safetensors")
+        self.fabric.barrier()
+        return path
 
     def _save_weights(self, name: str) -> Path:
         path = self.job.out / name
         if self.fabric.is_global_zero:
             about = {"steps": str(self.step), "seed": str(self.settings.seed)}
             save_weights(path, self.average.weights, about)
-        self.fabric.barrier()
         return path

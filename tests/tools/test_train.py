@@ -19,6 +19,9 @@ from perception.checkpoints.native import read_weights
 from perception.config import load_config
 from perception.detector import load_detector
 from perception.sources import FrameOptions, open_source
+from perception.training import loop
+from perception.training.examples import Example
+from perception.training.trainee import Trainee
 from tests.commands import TOOLS, Finished, run_tool
 from tests.nuscenes_fixture import VERSION, write_nuscenes
 from tests.tiny import tiny_yaml
@@ -166,6 +169,15 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(place, monkeypatc
     assert all(torch.equal(whole[name], value) for name, value in resumed.items())
 
 
+def test_the_state_is_kept_within_epochs_too(place, monkeypatch):
+    saved = []
+    monkeypatch.setattr(loop, "save_state", lambda path, state, identity: saved.append(state.step))
+    assert place.train(*SHORT, "training.save_minutes=1.0e-9").code == 0
+    assert saved == [1, 2, 3, 4, 5, 6]
+    assert place.train(*SHORT, out="rarely").code == 0
+    assert saved[6:] == [3, 6]
+
+
 def test_a_finished_run_has_nothing_left_to_do(place):
     assert place.train(*SHORT).code == 0
     before = place.weights("out")
@@ -260,6 +272,19 @@ def test_a_loss_that_is_not_finite_stops_before_it_does_harm(place):
     state = torch.load(place.folder / "out" / "last.ckpt", weights_only=True)
     assert f"of step {state['step'] + 1}," in finished.stderr
     assert all(tensor.isfinite().all() for tensor in state["network"].values())
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_does_harm(place, monkeypatch):
+    plain = Trainee.forward
+
+    def with_a_kink(self: Trainee, example: Example) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same values; where a square root starts, there is no slope."""
+        totals, counts = plain(self, example)
+        return totals + (0 * next(self.parameters()).sum()).abs().sqrt(), counts
+
+    monkeypatch.setattr(Trainee, "forward", with_a_kink)
+    refused(place.train(*SHORT), "gradient of step 1, frames ", "expected finite numbers", "nothing was written")
+    assert not (place.folder / "out" / "last.ckpt").exists()
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(place):
