@@ -6,16 +6,12 @@ and all cameras' frustum points are summed into the BEV cells they fall into.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from calibration.errors import InputError
 from perception.config import Pair, Settings
-from perception.model.batch import Batch
+from perception.model.batch import Batch, in_full_precision
 from perception.model.grid import BevGrid
 from perception.ops.bev_pool import PoolingPlan, bev_pool
 
@@ -29,18 +25,6 @@ class LiftSplatSettings(Settings):
     upper: tuple[float, float, float] = (54.0, 54.0, 10.0)  # m
     cell: float = 0.3  # m; the height is one bin
     downsample: bool = True  # halve the map afterwards, by three convolutions
-
-
-def in_full_precision(geometry: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The same function where autocast is on: bfloat16 would round 50 m to a quarter of a metre."""
-
-    @functools.wraps(geometry)
-    def guarded(*arguments: Any) -> Tensor:
-        device = next(argument.images.device for argument in arguments if isinstance(argument, Batch))
-        with torch.autocast(device.type, enabled=False):
-            return geometry(*arguments)
-
-    return guarded
 
 
 class LiftSplat(nn.Module):

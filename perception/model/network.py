@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from calibration.errors import InputError
 from perception.config import DetectorConfig
-from perception.model.batch import Batch
+from perception.model.batch import Batch, in_full_precision
 from perception.model.bev_decoder import BevDecoder
 from perception.model.grid import BevGrid
 from perception.model.sparse_encoder import SparseEncoder
@@ -79,6 +79,7 @@ class LidarBranch(nn.Module):
         self.grid = BevGrid.covering(grid.lower, grid.upper, grid.voxel[0]).coarser(self.encoder.stride)
         self.out_channels = self.encoder.out_channels
 
+    @in_full_precision  # points are metres, and spconv knows no bfloat16
     def forward(self, batch: Batch) -> Tensor:
         return self.encoder(*self.voxels(batch), batch.size)
 

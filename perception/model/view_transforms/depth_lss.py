@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from perception.config import Pair
-from perception.model.batch import Batch
+from perception.model.batch import Batch, in_full_precision
 from perception.model.layers import PointwiseConv2d
-from perception.model.lift_splat import LiftSplat, LiftSplatSettings, in_full_precision
+from perception.model.lift_splat import LiftSplat, LiftSplatSettings
 
 
 class Settings(LiftSplatSettings):
