@@ -34,8 +34,8 @@ def save_state(path: Path, state: State, identity: Mapping[str, Any]) -> None:
         content = {"format": FORMAT, "identity": json.dumps(identity), **vars(state)}
         try:
             torch.save(content, beside)
-        except RuntimeError as error:  # what torch makes of a full disk
-            raise InputError(str(path), "room to write to", str(error).splitlines()[0]) from error
+        except RuntimeError as error:  # what torch makes of a full disk, in its own words
+            raise InputError(str(path), "room to write to", "a file cut short", "is the disk full?") from error
 
 
 def load_state(path: Path, identity: Mapping[str, Any]) -> State | None:

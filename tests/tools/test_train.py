@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from calibration.errors import InputError
 from perception import command
 from perception.checkpoints.native import read_weights
 from perception.config import load_config
 from perception.detector import load_detector
 from perception.sources import FrameOptions, open_source
 from perception.training import loop
+from perception.training.checkpoint import State, load_state, save_state
 from perception.training.examples import Example
 from perception.training.trainee import Trainee
 from tests.commands import TOOLS, Finished, run_tool
@@ -189,29 +193,28 @@ def test_a_finished_run_has_nothing_left_to_do(place):
 
 def test_two_processes_find_the_gradient_of_one_with_batches_of_twice_the_size(place):
     """AdamW's first moment after one step is a tenth or so of the gradient."""
-    common = (place.folder / "fusion.yaml", "--data", place.root, "--version", VERSION, "training.epochs=1")
-    common += ("training.epoch_frames=4", "training.workers=0", "training.fixed_norms=true")
+    common = ("training.epochs=1", "training.epoch_frames=4", "training.workers=0", "training.fixed_norms=true")
     common += ("training.depth_weight=1.0", "training.dropout.camera=0.2")
-    moments = {}
-    for processes in (1, 2):
-        torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes)
-        out = place.folder / f"out{processes}"
-        more = ("--out", out, f"training.batch_size={4 // processes}")
-        line = [sys.executable, *torchrun, TOOLS / "train.py", *common, *more]
-        finished = subprocess.run(
-            [str(part) for part in line],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(TOOLS.parent), "OMP_NUM_THREADS": "1"},
-        )
-        assert finished.returncode == 0, finished.stderr
-        assert finished.stdout == f"trained: {out / 'weights.safetensors'}\n"
-        state = torch.load(out / "last.ckpt", weights_only=True)
-        moments[processes] = [moment["exp_avg"] for moment in state["optimizer"]["state"].values()]
-    largest = max(moment.abs().max() for moment in moments[1])
+    assert place.train(*common, "training.batch_size=4", config="fusion.yaml", out="alone").code == 0
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(TOOLS / "train.py"))
+    data = (place.folder / "fusion.yaml", "--data", place.root, "--version", VERSION, "--out", place.folder / "shared")
+    finished = subprocess.run(
+        [sys.executable, *torchrun, *map(str, data), *common, "training.batch_size=2"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(TOOLS.parent), "OMP_NUM_THREADS": "1"},
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == f"trained: {place.folder / 'shared' / 'weights.safetensors'}\n"
+    alone, shared = (first_moments(place.folder / out / "last.ckpt") for out in ("alone", "shared"))
+    largest = max(moment.abs().max() for moment in alone)
     assert largest > 0
-    for one, two in zip(*moments.values(), strict=True):
+    for one, two in zip(alone, shared, strict=True):
         assert (one - two).abs().max() <= 1e-5 * max(one.abs().max(), 1e-3 * largest)
+
+
+def first_moments(state: Path) -> list[torch.Tensor]:
+    return [kept["exp_avg"] for kept in torch.load(state, weights_only=True)["optimizer"]["state"].values()]
 
 
 # What it says
@@ -285,6 +288,32 @@ def test_a_gradient_that_is_not_finite_stops_before_it_does_harm(place, monkeypa
     monkeypatch.setattr(Trainee, "forward", with_a_kink)
     refused(place.train(*SHORT), "gradient of step 1, frames ", "expected finite numbers", "nothing was written")
     assert not (place.folder / "out" / "last.ckpt").exists()
+
+
+def test_missing_sensors_are_forgiven_where_asked(place, capsys, monkeypatch):
+    root = Path(shutil.copytree(place.root, place.folder / "damaged"))
+    for path in (root / "samples" / "CAM_BACK").iterdir():
+        path.unlink()
+    common = (place.folder / "fusion.yaml", "--data", root, "--out", place.folder / "out", *SHORT)
+    common += ("training.workers=1",)
+    refused(run_tool("train", *common, capture=capsys, monkeypatch=monkeypatch), "CAM_BACK", "expected a file at")
+    assert run_tool("train", *common, "--allow-missing", capture=capsys, monkeypatch=monkeypatch).code == 0
+
+
+@pytest.mark.parametrize("bytes_left", [0, 10_000])
+def test_a_full_disk_leaves_the_last_state_whole(tmp_path, bytes_left):
+    """A limit on the size of files stands for the disk."""
+    state = State(1, {"weight": torch.zeros(100_000)}, {}, {})
+    save_state(tmp_path / "last.ckpt", state, {})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"last\.ckpt: expected"):
+            save_state(tmp_path / "last.ckpt", replace(state, step=2), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert load_state(tmp_path / "last.ckpt", {}).step == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_a_place_that_cannot_be_written_to_is_refused(place):
