@@ -9,13 +9,15 @@ import numpy as np
 from calibration.transform import Transform
 from perception.simulation.agents import Role
 from perception.simulation.film import develop
+from perception.simulation.looks import Kind
 from perception.simulation.rig import Lens, ego_from_camera, ego_pose, lens
 from perception.simulation.shading import Buffer, Light, empty_buffer, facing_normals, light_of, shade, smoothed_openness, take_nearer
 from perception.simulation.stage import Built, Stage
 
 REACH_M = 130.0  # movers farther away aren't drawn
 AMBIENT_M, AMBIENT_RAYS, AMBIENT_UNTIL_M = 2.2, 2, 45.0  # how far ambient shade looks, with how many rays, up to where
-EDGE = 0.035  # difference to a neighbour, as shown, from which a pixel gets more rays
+AMBIENT_TILE = 5  # neighbours that look different ways; averaged over one tile, all ways are looked
+EDGE = 0.04  # difference to a neighbour, as shown, from which a pixel gets more rays
 MORE_RAYS = ((-0.25, -0.3), (0.3, -0.2), (0.05, 0.33))  # px from the pixel's centre
 SKIN_M = 0.004  # how far off a surface the next ray starts
 
@@ -39,7 +41,7 @@ def shoot(stage: Stage, camera: str, size: tuple[int, int], time: float, rng: np
     eye = _Eye(stage, movers, city_from_camera, optics, _light(stage, time, city_from_camera))
     v, u = np.mgrid[: optics.height, : optics.width].astype(np.float64)
     directions, buffer = eye.look(u.ravel(), v.ravel())
-    openness = eye.openness(directions, buffer, rng)
+    openness = eye.openness(directions, buffer)
     linear = eye.light(directions, buffer, openness).reshape(optics.height, optics.width, 3)
     _refine(eye, linear, u, v, openness)
     owners = buffer.owners.reshape(optics.height, optics.width)
@@ -82,20 +84,23 @@ class _Eye:
         facing_normals(buffer, directions)
         return directions, buffer
 
-    def openness(self, directions: np.ndarray, buffer: Buffer, rng: np.random.Generator) -> np.ndarray:
+    def openness(self, directions: np.ndarray, buffer: Buffer) -> np.ndarray:
         """How open each pixel (N,) is to the sky within a few metres: crevices and the ground under cars are dark."""
         height, width = self._optics.height, self._optics.width
         grid = np.arange(height * width).reshape(height, width)[::2, ::2]
         rows = grid.ravel()
         near = rows[buffer.distances[rows] < AMBIENT_UNTIL_M]
-        blocked = np.zeros(len(near), np.float32)
-        for _ in range(AMBIENT_RAYS):
-            blocked += self._blocked(self._offset(directions, buffer, near), _around(buffer.normals[near], rng), AMBIENT_M)
+        blocked, points = np.zeros(len(near), np.float32), self._offset(directions, buffer, near)
+        tile = (near // width // 2 % AMBIENT_TILE) * AMBIENT_TILE + near % width // 2 % AMBIENT_TILE
+        for ray in range(AMBIENT_RAYS):
+            # Added to the normal, points all over a sphere follow the cosine law.
+            outwards = 1.02 * buffer.normals[near] + _SPHERE[tile * AMBIENT_RAYS + ray]
+            blocked += self._blocked(points, outwards, AMBIENT_M)
         coarse = np.ones(height * width, np.float32)
         coarse[near] = 1 - blocked / AMBIENT_RAYS
         coarse = coarse.reshape(height, width)[::2, ::2]
         coarse = smoothed_openness(
-            coarse, buffer.distances.reshape(height, width)[::2, ::2], buffer.normals.reshape(height, width, 3)[::2, ::2], 3
+            coarse, buffer.distances.reshape(height, width)[::2, ::2], buffer.normals.reshape(height, width, 3)[::2, ::2], AMBIENT_TILE // 2
         )
         return _enlarged(coarse, (height, width)).ravel()
 
@@ -104,7 +109,7 @@ class _Eye:
         sunlit = np.zeros(len(directions), np.float32)
         if max(self._light.sun) > 0:
             sun = self._light.sun_direction.astype(np.float32)
-            lit = np.flatnonzero(np.isfinite(buffer.distances) & ((buffer.normals @ sun > 0) | (buffer.kinds == 5)))
+            lit = np.flatnonzero(np.isfinite(buffer.distances) & ((buffer.normals @ sun > 0) | (buffer.kinds == Kind.LEAF)))
             shadow = self._blocked(self._offset(directions, buffer, lit), np.broadcast_to(sun, (len(lit), 3)), np.inf)
             sunlit[lit] = 1 - shadow
         out = np.empty((len(directions), 3), np.float32)
@@ -124,11 +129,15 @@ class _Eye:
         return blocked
 
 
-def _around(normals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random direction about each normal (N, 3), more often near it (cosine law)."""
-    ball = rng.standard_normal((len(normals), 3), np.float32)
-    ball /= np.linalg.norm(ball, axis=1, keepdims=True)
-    return normals * np.float32(1.02) + ball
+def _sphere(count: int) -> np.ndarray:
+    """Points (count, 3) spread evenly over the unit sphere, in an order that has no pattern (Fibonacci lattice)."""
+    k = np.random.default_rng(0).permutation(count) + 0.5
+    z, turn = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k
+    flat = np.sqrt(1 - z * z)
+    return np.stack([flat * np.cos(turn), flat * np.sin(turn), z], axis=1).astype(np.float32)
+
+
+_SPHERE = _sphere(AMBIENT_TILE**2 * AMBIENT_RAYS)
 
 
 def _enlarged(coarse: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
-from perception.simulation.looks import Look
+from perception.simulation.looks import Kind, Look
 
 CREASE_COSINE = np.float32(np.cos(np.radians(40)))  # edges sharper than twice this angle stay sharp
 
@@ -69,19 +70,21 @@ def make_mesh(vertices: np.ndarray, triangles: np.ndarray, look: Look | Sequence
     """A mesh from corners and their indices, of one look or one a triangle."""
     vertices = np.asarray(vertices, np.float32).reshape(-1, 3)
     triangles = np.asarray(triangles, np.int32).reshape(-1, 3)
-    looks = [look] * len(triangles) if isinstance(look, Look) else look
+    looks = [look] if isinstance(look, Look) else look
+    times = len(triangles) if isinstance(look, Look) else 1
     corners = vertices[triangles]
-    crosses = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    flat = crosses / np.maximum(np.linalg.norm(crosses, axis=1, keepdims=True), 1e-12)
+    (ax, ay, az), (bx, by, bz) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
+    crosses = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
+    flat = crosses / np.maximum(np.sqrt((crosses**2).sum(axis=1, keepdims=True)), 1e-12)
     normals = np.repeat(flat[:, None], 3, axis=1)
     return Mesh(
         vertices,
         triangles,
         _smoothed(normals, triangles, crosses, len(vertices)) if smooth else normals.astype(np.float32),
         _laid_out(corners, flat),
-        np.array([entry.kind for entry in looks], np.uint8),
-        np.array([entry.colour for entry in looks], np.float32).reshape(-1, 3),
-        np.array([entry.style for entry in looks], np.float32),
+        np.repeat(np.array([entry.kind for entry in looks], np.uint8), times),
+        np.repeat(np.array([entry.colour for entry in looks], np.float32).reshape(-1, 3), times, axis=0),
+        np.repeat(np.array([entry.style for entry in looks], np.float32), times),
         np.zeros(len(vertices), np.int8),
     )
 
@@ -99,7 +102,8 @@ def _smoothed(normals: np.ndarray, triangles: np.ndarray, crosses: np.ndarray, c
 def _laid_out(corners: np.ndarray, normals: np.ndarray) -> np.ndarray:
     facing = np.abs(normals).argmax(axis=1)
     axes = np.array([[1, 2], [0, 2], [0, 1]])[facing]
-    return np.take_along_axis(corners, axes[:, None, :].repeat(3, axis=1), axis=2).astype(np.float32)
+    rows = np.arange(len(corners))[:, None, None]
+    return corners[rows, np.arange(3)[:, None], axes[:, None, :]]
 
 
 def merged(meshes: Iterable[Mesh]) -> Mesh:
@@ -115,12 +119,12 @@ def merged(meshes: Iterable[Mesh]) -> Mesh:
 def box(size: Sequence[float], center: Sequence[float], look: Look, top: Sequence[float] = (1, 1), lean: float = 0) -> Mesh:
     """A box [m] whose upper face is `top` times as long and wide as the lower, and shifted forward by `lean`."""
     length, width, height = size
-    signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
-    lower = np.c_[signs * (length, width), [-height / 2] * 4]
-    upper = np.c_[signs * (length * top[0], width * top[1]) + (lean, 0), [height / 2] * 4]
+    lower = _BOX_CORNERS * (length, width, -height)
+    upper = _BOX_CORNERS * (length * top[0], width * top[1], height) + (lean, 0, 0)
     return make_mesh(np.concatenate([lower, upper]) + np.asarray(center), _BOX_TRIANGLES, look)
 
 
+_BOX_CORNERS = np.array([(0.5, 0.5, 0.5), (-0.5, 0.5, 0.5), (-0.5, -0.5, 0.5), (0.5, -0.5, 0.5)])
 _BOX_TRIANGLES = [
     (0, 4, 5), (0, 5, 1), (1, 5, 6), (1, 6, 2), (2, 6, 7), (2, 7, 3),
     (3, 7, 4), (3, 4, 0), (4, 7, 6), (4, 6, 5), (0, 1, 2), (0, 2, 3),
@@ -142,9 +146,37 @@ def tube(profile: Sequence[tuple[float, float]], look: Look | Sequence[Look], si
 
 def cylinder(radius: float, length: float, center: Sequence[float], look: Look, axis: str = "z", sides: int = 12) -> Mesh:
     """A cylinder along an axis, x, y or z."""
-    mesh = tube([(radius, -length / 2), (radius, length / 2)], look, sides)
-    rotation = {"z": np.eye(3), "y": [[1, 0, 0], [0, 0, 1], [0, -1, 0]], "x": [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]}[axis]
-    return mesh.turned(np.array(rotation), center)
+    reach = np.zeros(3)
+    reach["xyz".index(axis)] = length / 2
+    return rod(np.asarray(center) - reach, np.asarray(center) + reach, radius, look, sides)
+
+
+def rod(start: Sequence[float], end: Sequence[float], radius: float, look: Look, sides: int = 6) -> Mesh:
+    """A cylinder from one point to another."""
+    start, axis = np.asarray(start, float), np.subtract(end, start)
+    length = float(np.sqrt(axis @ axis))
+    x, y, z = axis / length
+    aside = np.array([y, -x, 0]) / np.hypot(x, y) if abs(z) < 0.9 else np.array([z, 0, -x]) / np.hypot(x, z)
+    third = np.array([y * aside[2] - z * aside[1], z * aside[0] - x * aside[2], x * aside[1] - y * aside[0]])
+    rotation = np.stack([aside, third, (x, y, z)], axis=1).astype(np.float32)
+    unit = _unit_tube(sides)
+    vertices = (unit.vertices * np.float32([radius, radius, length])) @ rotation.T + start.astype(np.float32)
+    normals, count = unit.normals @ rotation.T, len(unit.triangles)
+    return Mesh(
+        vertices,
+        unit.triangles,
+        normals,
+        _laid_out(vertices[unit.triangles], normals[:, 0]),
+        np.full(count, look.kind, np.uint8),
+        np.full((count, 3), look.colour, np.float32),
+        np.full(count, look.style, np.float32),
+        unit.limbs,
+    )
+
+
+@cache
+def _unit_tube(sides: int) -> Mesh:
+    return tube([(1, 0), (1, 1)], Look(Kind.PLAIN, (0, 0, 0)), sides)
 
 
 def ball(radii: Sequence[float], center: Sequence[float], look: Look, sides: int = 10, rings: int = 7) -> Mesh:
@@ -153,17 +185,6 @@ def ball(radii: Sequence[float], center: Sequence[float], look: Look, sides: int
     mesh = tube([(float(np.cos(a)) + 1e-4, float(np.sin(a))) for a in polar], look, sides)
     stretched = mesh.vertices * np.asarray(radii, np.float32) + np.asarray(center, np.float32)
     return make_mesh(stretched, mesh.triangles, look, smooth=True)
-
-
-def rod(start: Sequence[float], end: Sequence[float], radius: float, look: Look, sides: int = 6) -> Mesh:
-    """A cylinder from one point to another."""
-    start, end = np.asarray(start, float), np.asarray(end, float)
-    along = (end - start) / np.linalg.norm(end - start)
-    aside = np.cross(along, (0, 0, 1) if abs(along[2]) < 0.9 else (1, 0, 0))
-    aside /= np.linalg.norm(aside)
-    rotation = np.stack([aside, np.cross(along, aside), along], axis=1)
-    length = float(np.linalg.norm(end - start))
-    return tube([(radius, 0), (radius, length)], look, sides).turned(rotation, start)
 
 
 def loft(sections: Sequence[np.ndarray], look: Look | Sequence[Look]) -> Mesh:

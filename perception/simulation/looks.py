@@ -60,16 +60,16 @@ LIDAR_RESPONSE = {
     Kind.FACADE: LidarResponse(0.10, 0.35, 1.0, 0.6, 0.15),
     Kind.LEAF: LidarResponse(0.35, 0.20, 1.0, 0.8, 0.15),
     Kind.BARK: LidarResponse(0.15, 0.20, 1.0, 0.5),
-    Kind.PAINT: LidarResponse(0.012, 0.45, 2.0, 0.5),
+    Kind.PAINT: LidarResponse(0.025, 0.45, 2.0, 0.55),
     Kind.GLASS: LidarResponse(0.03, 0.05, 4.0, 0.5, 0.75),
-    Kind.RUBBER: LidarResponse(0.03, 0.10, 1.0, 0.5),
+    Kind.RUBBER: LidarResponse(0.04, 0.10, 1.0, 0.5),
     Kind.METAL: LidarResponse(0.06, 0.30, 1.5, 0.6),
     Kind.HEADLIGHT: LidarResponse(0.30, 0.20, 1.0, 0.8),
     Kind.TAILLIGHT: LidarResponse(0.60, 0.20, 1.0, 0.8),
     Kind.MARKING: LidarResponse(0.35, 0.35, 1.0, 0.25),
     Kind.POSTER: LidarResponse(0.25, 0.20, 1.0, 0.7),
     Kind.STRIPES: LidarResponse(0.30, 0.30, 1.0, 0.7),
-    Kind.CLOTH: LidarResponse(0.05, 0.40, 1.0, 0.6),
+    Kind.CLOTH: LidarResponse(0.08, 0.40, 1.0, 0.6),
     Kind.RIBS: LidarResponse(0.05, 0.40, 1.3, 0.6),
     Kind.LAMP: LidarResponse(0.10, 0.20, 1.0, 0.8),
     Kind.RETRO: LidarResponse(1.50, 0.50, 0.5, 0.8),
@@ -92,11 +92,11 @@ DARK = from_srgb(52, 53, 56)
 GREY = from_srgb(120, 122, 124)
 SILVER = from_srgb(178, 180, 183)
 WHITE = from_srgb(228, 228, 225)
-RED = from_srgb(176, 28, 30)
+RED = from_srgb(166, 40, 38)
 ORANGE = from_srgb(232, 104, 24)
 YELLOW = from_srgb(226, 176, 32)
-GREEN = from_srgb(46, 104, 62)
-BLUE = from_srgb(36, 74, 148)
+GREEN = from_srgb(52, 92, 62)
+BLUE = from_srgb(44, 76, 134)
 BROWN = from_srgb(104, 74, 50)
 BEIGE = from_srgb(196, 178, 150)
 SKIN = (from_srgb(226, 178, 150), from_srgb(190, 138, 104), from_srgb(128, 84, 60), from_srgb(84, 56, 42))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -39,11 +40,15 @@ class Route:
         columns = (self.points[:, 0], self.points[:, 1], self.headings)
         return np.stack([np.interp(along, self.along, column) for column in columns], axis=-1)
 
-    def curvature(self, along: np.ndarray | float) -> np.ndarray:
-        """How sharply it turns within the next metres [1/m]."""
-        ahead = np.asarray(along)[..., None] + np.array([0.0, 3.0, 6.0, 9.0])
-        turned = np.abs(np.diff(np.interp(ahead, self.along, self.headings), axis=-1))
-        return turned.max(axis=-1) / 3.0
+    @cached_property
+    def bends(self) -> np.ndarray:
+        """How sharply it turns at most within the next nine metres (K,) [1/m]."""
+        ahead = self.along[:, None] + np.array([0.0, 3.0, 6.0, 9.0])
+        return np.abs(np.diff(np.interp(ahead, self.along, self.headings), axis=1)).max(axis=1) / 3.0
+
+    def bend(self, along: float) -> float:
+        """The same, at a distance along the route."""
+        return float(self.bends[min(int(along / self.along[1]), len(self.along) - 1)])
 
 
 def route_through(corners: np.ndarray, radius: float, stops: tuple[Stop, ...] = ()) -> Route:

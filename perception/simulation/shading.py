@@ -181,7 +181,7 @@ def shade(origin, directions, buffer, sunlit, openness, pixel_angle, light, out)
         lb = light.sky[2] * spread + bounce + light.sun[2] * direct + 0.42 * warm + 0.95 * white + own
         r, g, b = ar * lr, ag * lg, ab * lb
         if gloss > 0.01:
-            fresnel = gloss * (0.06 + 0.94 * (1 - max(facing, 0.0)) ** 5)
+            fresnel = gloss * (0.045 + 0.16 * gloss * gloss + 0.75 * (1 - max(facing, 0.0)) ** 5)
             mx, my, mz = dx + 2 * facing * nx, dy + 2 * facing * ny, dz + 2 * facing * nz
             er, eg, eb = surroundings(mx, my, mz, light)
             glint = max(mx * sx + my * sy + mz * sz, 0.0) ** 180 * 10 * sunlit[i]

@@ -83,11 +83,16 @@ def facade(r, g, b, style, u, v, footprint, dark):
         here = hashed(iu, iv, seed + 3)
         lit = 1.1 * dark if here < 0.38 and dark > 0.5 else 0.0
         if iv == 0 and shop:
-            goods = noise(u * 1.7, v * 2.1, seed) * 0.25
-            lit = 1.3 * dark if dark > 0.5 else 0.0
-            return 0.06 + goods, 0.06 + goods * hashed(9, iu, seed), 0.07 + goods * hashed(10, iu, seed), 0.5, lit
+            goods = 0.22 * noise(u * 1.7, v * 2.1, seed) * noise(u * 5, v * 6, seed + 1) + 0.02
+            tint = 0.75 + 0.5 * hashed(int(np.floor(u * 1.3)), int(np.floor(v * 1.9)), seed)
+            lit = 1.8 * dark if dark > 0.5 else 0.0
+            warm = 1.0 - 0.25 * dark
+            return 0.03 + goods * tint, 0.03 + goods * (1.7 - tint) * warm, 0.035 + 0.9 * goods * warm * warm, 0.6, lit
         blind = 0.3 if hashed(iu, iv, seed + 4) < 0.3 and fv > 0.45 + 0.3 * here else 0.0
-        return 0.035 + blind, 0.042 + blind * 0.96, 0.05 + blind * 0.9, 0.6 * (1 - blind), lit
+        if lit > 0:
+            return 0.30 + blind, 0.24 + 0.8 * blind, 0.13 + 0.5 * blind, 0.2, lit
+        tone = 0.7 + 0.6 * hashed(iu, iv, seed + 6)
+        return 0.035 * tone + blind, 0.042 * tone + blind * 0.96, 0.05 * tone + blind * 0.9, 0.8 * (1 - blind), 0.0
     pattern = hashed(11, 0, seed)
     if pattern < 0.45:  # bricks
         row = int(np.floor(v / 0.075))
@@ -134,9 +139,9 @@ def ground(kind, r, g, b, style, u, v, footprint, wet):
     tone = 0.75 + 0.5 * broad + grain
     if patch < 0.10:
         tone *= 0.7
-    crack = abs(cloudy(u * 0.35, v * 0.35, seed + 7, 3) - 0.44)
-    if crack < 0.004:
-        tone *= 1 - 0.45 * shown(0.15, footprint)
+    crack = abs(cloudy(u * 0.5, v * 0.5, seed + 7, 5) - 0.47)
+    if crack < 0.0022 and noise(u * 0.15, v * 0.15, seed + 8) > 0.55:
+        tone *= 1 - 0.4 * shown(0.12, footprint)
     puddle = wet * min(max((cloudy(u * 0.21, v * 0.21, seed + 21, 3) - 0.42) * 8, 0.0), 1.0)
     tone *= 1 - 0.45 * wet
     return r * tone, g * tone, b * tone, 0.25 * wet + 0.7 * puddle

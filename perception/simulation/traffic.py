@@ -15,7 +15,7 @@ from perception.simulation.agents import Motion
 from perception.simulation.layout import AMBER_SHARE, GREEN_SHARE, Layout
 from perception.simulation.routes import Route
 
-STEP_S = 0.1
+STEP_S = 0.15
 LOOKAHEAD_M = np.arange(0.5, 40, 1.5)
 COMFORT = 2.2  # m/s^2, braking
 SIDEWAYS = 2.2  # m/s^2, in bends
@@ -78,7 +78,7 @@ def _acceleration(
     time: float,
 ) -> float:
     me, speed = travellers[k], speeds[k]
-    bend = float(me.route.curvature(along[k] + 0.5 * speed))
+    bend = me.route.bend(along[k] + 0.5 * speed)
     wish = min(me.wish, np.sqrt(SIDEWAYS / max(bend, 1e-4)))
     front = along[k] + me.pivot + me.length / 2
     gap, ahead_speed = _red_light(me, layout, front, speed, time), 0.0
