@@ -7,13 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from perception.simulation.agents import Agent
+from perception.simulation.agents import Agent, Role
 from perception.simulation.conditions import Conditions
 from perception.simulation.geometry import Mesh, merged
 from perception.simulation.looks import Kind
 from perception.simulation.population import Population
 from perception.simulation.raycast import Caster
 from perception.simulation.scenery import Scenery
+
+LAMPS_ON, BRAKE_LIGHTS_ON = np.float32(0.5), np.float32(1.0)  # styles of a vehicle's lamps; 0 is off
 
 
 class Surfaces(NamedTuple):
@@ -59,8 +61,9 @@ def _posed(agent: Agent, time: float) -> Mesh:
     cos, sin = np.cos(heading), np.sin(heading)
     rotation = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float32)
     styles = mesh.styles
-    if agent.braking(time):
-        styles = np.where(mesh.kinds == Kind.TAILLIGHT, np.float32(1), styles)
+    if agent.role in (Role.DRIVES, Role.RIDES):
+        styles = np.where(mesh.kinds == Kind.HEADLIGHT, LAMPS_ON, styles)
+        styles = np.where(mesh.kinds == Kind.TAILLIGHT, BRAKE_LIGHTS_ON if agent.braking(time) else LAMPS_ON, styles)
     normals = mesh.normals @ rotation.T
     return Mesh(agent.vertices(time), mesh.triangles, normals, mesh.uvs, mesh.kinds, mesh.colours, styles, mesh.limbs)
 

@@ -81,13 +81,16 @@ def facade(r, g, b, style, u, v, footprint, dark):
             tone = 0.75 if hashed(8, 0, seed) < 0.6 else 0.12
             return tone, tone, tone * 0.97, 0.0, 0.0
         here = hashed(iu, iv, seed + 3)
-        lit = 1.1 * dark if here < 0.38 and dark > 0.5 else 0.0
+        lamps = dark if dark > 0.5 else 0.0
+        lit = 1.1 * lamps if here < 0.38 else 0.0
         if iv == 0 and shop:
-            goods = 0.22 * noise(u * 1.7, v * 2.1, seed) * noise(u * 5, v * 6, seed + 1) + 0.02
-            tint = 0.75 + 0.5 * hashed(int(np.floor(u * 1.3)), int(np.floor(v * 1.9)), seed)
-            lit = 1.8 * dark if dark > 0.5 else 0.0
-            warm = 1.0 - 0.25 * dark
-            return 0.03 + goods * tint, 0.03 + goods * (1.7 - tint) * warm, 0.035 + 0.9 * goods * warm * warm, 0.6, lit
+            shelf = 0.35 + 0.65 * noise(u * 4.1, np.floor(v * 2.4) * 7.3, seed)
+            goods = 0.02 + 0.2 * shelf * noise(u * 1.1, v * 0.7, seed + 1)
+            ix, iy = int(np.floor(u * 2.7)), int(np.floor(v * 2.4))
+            warm = 1.0 - 0.2 * dark
+            red, green, blue = hashed(ix, iy, seed + 1), hashed(ix, iy, seed + 2), hashed(ix, iy, seed + 5)
+            red, green, blue = 0.75 + 0.5 * red, 0.75 + 0.5 * green, 0.75 + 0.5 * blue
+            return 0.02 + goods * red, 0.02 + goods * green * warm, 0.025 + goods * blue * warm * warm, 0.7, 2.2 * lamps
         blind = 0.3 if hashed(iu, iv, seed + 4) < 0.3 and fv > 0.45 + 0.3 * here else 0.0
         if lit > 0:
             return 0.30 + blind, 0.24 + 0.8 * blind, 0.13 + 0.5 * blind, 0.2, lit
@@ -109,7 +112,9 @@ def facade(r, g, b, style, u, v, footprint, dark):
     if dv < 0.03 and dv >= 0 and fv < middle and half_w > 0 and du < 0.02:
         tone *= 1.35  # sills
     if iv == 0 and shop and fv > 0.88:
-        return 0.1 + 0.5 * hashed(12, iu // 3, seed), 0.1 + 0.4 * hashed(13, iu // 3, seed), 0.1 + 0.4 * hashed(14, iu // 3, seed), 0.1, 0.0
+        tone = 0.08 + 0.3 * hashed(15, iu // 3, seed)
+        red, green, blue = hashed(12, iu // 3, seed), hashed(13, iu // 3, seed), hashed(14, iu // 3, seed)
+        return tone * (0.4 + red), tone * (0.4 + green), tone * (0.4 + blue), 0.1, 0.0
     return r * tone, g * tone, b * tone, 0.0, 0.0
 
 
@@ -154,11 +159,15 @@ def poster(r, g, b, style, u, v):
     iu, iv = int(np.floor(u / 0.9)), int(np.floor(v / 0.55))
     field = hashed(iu, iv, seed)
     if field < 0.35:
-        r, g, b = hashed(iu, iv, seed + 1) ** 2, hashed(iu, iv, seed + 2) ** 2, hashed(iu, iv, seed + 3) ** 2
+        tone = 0.05 + 0.4 * hashed(iu, iv, seed + 4)
+        r = 0.5 * r + tone * hashed(iu, iv, seed + 1)
+        g = 0.5 * g + tone * hashed(iu, iv, seed + 2)
+        b = 0.5 * b + tone * hashed(iu, iv, seed + 3)
     fu, fv = u / 0.9 - iu, v / 0.55 - iv
     line = fv * 4 - np.floor(fv * 4)
     if field > 0.6 and line < 0.45 and 0.1 < fu < 0.9 and hashed(int(np.floor(u * 9)), int(np.floor(v * 7.3)), seed) < 0.7:
-        return 1.0 - r, 1.0 - g, 1.0 - b
+        ink = 0.75 if r + g + b < 0.9 else 0.06
+        return ink, ink, ink
     return r, g, b
 
 
@@ -186,9 +195,9 @@ def surface(kind, r, g, b, style, u, v, footprint, time, dark, wet):
     if kind == METAL:
         return r, g, b, 0.3, 0.0
     if kind == HEADLIGHT:
-        return r, g, b, 0.3, 7.0 * dark
+        return r, g, b, 0.3, 7.0 * dark if style > 0 else 0.0
     if kind == TAILLIGHT:
-        return r, g, b, 0.3, 0.7 * dark + (2.2 if style > 0.5 else 0.0)
+        return r, g, b, 0.3, (0.7 * dark if style > 0 else 0.0) + (2.2 if style > 0.5 else 0.0)
     if kind == SIGNAL:
         if signal_lit(r, g, style, time):
             return r, g, b, 0.0, 1.8

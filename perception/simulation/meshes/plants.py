@@ -60,8 +60,8 @@ def tree(rng: np.random.Generator, detail: float = 1.0) -> Mesh:
             middle[2] = trunk + crown * 1.35
         parts.append(rod((0, 0, trunk + 0.3), middle * (0.9, 0.9, 1), radius * 0.4, bark, 4))
         blob = width * rng.uniform(0.5, 0.7)
-        count = int(230 * detail)
-        parts.append(leaves(rng, middle, (blob, blob, blob * 0.85), count, 0.13 / np.sqrt(detail), colour=colour))
+        count = int(400 * detail)
+        parts.append(leaves(rng, middle, (blob, blob, blob * 0.85), count, 0.125 / np.sqrt(detail), colour=colour))
     return merged(parts)
 
 
