@@ -35,7 +35,12 @@ def main(
     settings = Settings(seed, _size(image_size), seconds, camera_sweeps)
     try:
         made = simulate(
-            out, settings, scenes, split_ratio, workers, lambda numbers, total: with_progress(numbers, total, "simulating")
+            out,
+            settings,
+            scenes,
+            split_ratio,
+            workers,
+            lambda numbers, total: with_progress(numbers, total, "simulating"),
         )
     except KeyboardInterrupt:
         say(f"interrupted; give the same command again to go on with the scenes that {out} lacks")

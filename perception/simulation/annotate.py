@@ -71,7 +71,9 @@ def _seen(stage: Stage, agent: Agent, shots: Sequence[Shot]) -> tuple[float, flo
         u, v, area = probe
         directions = shot.city_from_camera.rotate(shot.lens.directions(u.astype(float), v.astype(float)))
         origins = np.broadcast_to(shot.city_from_camera.translation, directions.shape)
-        hits = stage.built([agent], shot.time).caster.first_hits(np.concatenate([origins, directions], axis=1).astype(np.float32))
+        hits = stage.built([agent], shot.time).caster.first_hits(
+            np.concatenate([origins, directions], axis=1).astype(np.float32)
+        )
         alone += area * np.isfinite(hits.distances).sum()
         visible += area * (shot.owners[v, u] == agent.number).sum()
     return visible, min(visible / alone, 1.0) if alone else 0.0
@@ -81,7 +83,9 @@ def _probe(agent: Agent, shot: Shot) -> tuple[np.ndarray, np.ndarray, float] | N
     """Pixels u, v (K,) all over the agent's box, and how many pixels each stands for; None where it isn't in view."""
     length, width, height = agent.model.size
     signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) / 2
-    corners = shot.city_from_camera.inverse().apply(city_from_box(agent, shot.time).apply(signs * (length, width, height)))
+    corners = shot.city_from_camera.inverse().apply(
+        city_from_box(agent, shot.time).apply(signs * (length, width, height))
+    )
     if corners[:, 2].max() < 0.3:
         return None
     flat = corners[:, :2] / np.maximum(corners[:, 2:], 0.3) * shot.lens.focal + (shot.lens.cx, shot.lens.cy)

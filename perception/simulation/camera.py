@@ -11,7 +11,16 @@ from perception.simulation.agents import Role
 from perception.simulation.film import develop
 from perception.simulation.looks import Kind
 from perception.simulation.rig import Lens, ego_from_camera, ego_pose, lens
-from perception.simulation.shading import Buffer, Light, empty_buffer, facing_normals, light_of, shade, smoothed_openness, take_nearer
+from perception.simulation.shading import (
+    Buffer,
+    Light,
+    empty_buffer,
+    facing_normals,
+    light_of,
+    shade,
+    smoothed_openness,
+    take_nearer,
+)
 from perception.simulation.stage import Built, Stage
 
 REACH_M = 130.0  # movers farther away aren't drawn
@@ -70,7 +79,13 @@ class _Eye:
     """One camera at one instant."""
 
     def __init__(self, stage: Stage, movers: Built, city_from_camera: Transform, optics: Lens, light: Light) -> None:
-        self._stage, self._movers, self._pose, self._optics, self._light = stage, movers, city_from_camera, optics, light
+        self._stage, self._movers, self._pose, self._optics, self._light = (
+            stage,
+            movers,
+            city_from_camera,
+            optics,
+            light,
+        )
         self._origin = city_from_camera.translation.astype(np.float32)
 
     def look(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, Buffer]:
@@ -100,7 +115,10 @@ class _Eye:
         coarse[near] = 1 - blocked / AMBIENT_RAYS
         coarse = coarse.reshape(height, width)[::2, ::2]
         coarse = smoothed_openness(
-            coarse, buffer.distances.reshape(height, width)[::2, ::2], buffer.normals.reshape(height, width, 3)[::2, ::2], AMBIENT_TILE // 2
+            coarse,
+            buffer.distances.reshape(height, width)[::2, ::2],
+            buffer.normals.reshape(height, width, 3)[::2, ::2],
+            AMBIENT_TILE // 2,
         )
         return _enlarged(coarse, (height, width)).ravel()
 
@@ -109,7 +127,9 @@ class _Eye:
         sunlit = np.zeros(len(directions), np.float32)
         if max(self._light.sun) > 0:
             sun = self._light.sun_direction.astype(np.float32)
-            lit = np.flatnonzero(np.isfinite(buffer.distances) & ((buffer.normals @ sun > 0) | (buffer.kinds == Kind.LEAF)))
+            lit = np.flatnonzero(
+                np.isfinite(buffer.distances) & ((buffer.normals @ sun > 0) | (buffer.kinds == Kind.LEAF))
+            )
             shadow = self._blocked(self._offset(directions, buffer, lit), np.broadcast_to(sun, (len(lit), 3)), np.inf)
             sunlit[lit] = 1 - shadow
         out = np.empty((len(directions), 3), np.float32)
@@ -152,7 +172,11 @@ def _refine(eye: _Eye, linear: np.ndarray, u: np.ndarray, v: np.ndarray, opennes
     edges = np.zeros(linear.shape[:2], bool)
     for axis in (0, 1):
         differs = np.abs(np.diff(shown, axis=axis)).max(axis=2) > EDGE
-        first, second = ((slice(0, -1), slice(None)), (slice(1, None), slice(None))) if axis == 0 else ((slice(None), slice(0, -1)), (slice(None), slice(1, None)))
+        first, second = (
+            ((slice(0, -1), slice(None)), (slice(1, None), slice(None)))
+            if axis == 0
+            else ((slice(None), slice(0, -1)), (slice(None), slice(1, None)))
+        )
         edges[first] |= differs
         edges[second] |= differs
     rows = np.flatnonzero(edges.ravel())

@@ -35,9 +35,18 @@ class Conditions:
         return np.array([flat * np.cos(self.sun_azimuth), flat * np.sin(self.sun_azimuth), np.sin(self.sun_elevation)])
 
 
-DAY = Conditions("day", 0.8, 0, (2.6, 2.45, 2.15), (0.62, 0.75, 1.0), (0.72, 0.82, 0.95), 0.4, 0.0012, 0.0, 0.0, 0.0, 1.0)
+DAY = Conditions(
+    "day", 0.8, 0, (2.6, 2.45, 2.15), (0.62, 0.75, 1.0), (0.72, 0.82, 0.95), 0.4, 0.0012, 0.0, 0.0, 0.0, 1.0
+)
 OVERCAST = replace(
-    DAY, name="overcast", sun=(0, 0, 0), sky=(1.05, 1.1, 1.16), horizon=(0.85, 0.88, 0.9), clouds=1.0, haze=0.0025, noise=1.4
+    DAY,
+    name="overcast",
+    sun=(0, 0, 0),
+    sky=(1.05, 1.1, 1.16),
+    horizon=(0.85, 0.88, 0.9),
+    clouds=1.0,
+    haze=0.0025,
+    noise=1.4,
 )
 DUSK = Conditions(
     "dusk", 0.06, 0, (0.34, 0.17, 0.08), (0.085, 0.105, 0.17), (0.34, 0.21, 0.16), 0.5, 0.0025, 0.0, 0.0, 1.0, 4.0

@@ -16,7 +16,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from calibration.errors import InputError
-from calibration.files import write_atomically, written_whole
+from calibration.files import write_atomically
 from perception.nuscenes import LIDAR
 from perception.simulation.maps import drivable_mask
-from perception.simulation.raycast import open3d
+from perception.simulation.raycast import require
 from perception.simulation.rig import SENSORS
 from perception.simulation.scene import Moment, Scene, Settings
 from perception.simulation.tables import MAP_EXTENT_M, PER_SCENE, VERSION, SceneTables, fixed_tables, scene_name
@@ -35,7 +35,7 @@ from perception.simulation.tables import MAP_EXTENT_M, PER_SCENE, VERSION, Scene
 JPEG_QUALITY = 92
 PROGRESS_FOLDER = ".simulation"
 FORMAT = 1  # raised whenever the same seed would give other bytes
-GO_ON = "free some and give the same command again to go on"
+GO_ON = "give the same command again when there is, to go on"
 Progress = Callable[[Iterable[int], int], Iterator[int]]
 
 
@@ -53,7 +53,7 @@ def simulate(out: Path, settings: Settings, scenes: int, train_share: float, wor
     a folder that can't be written to or holds anything else, a full disk, and a missing open3d or numba.
     """
     _check(settings, scenes, train_share, workers)
-    open3d()
+    require()
     _claim(out, settings)
     missing = [number for number in range(scenes) if not _rows_file(out, number).is_file()]
     for _ in progress(_simulated(out, settings, missing, workers), len(missing)):
@@ -83,11 +83,15 @@ def _encoded(moment: Moment, sensor: str) -> bytes:
 
 
 def _put(path: Path, data: bytes) -> None:
+    """Write a file whole."""
+    beside = path.with_name(f".{path.name}.part")
     try:
-        with written_whole(path) as beside:
-            beside.write_bytes(data)
-    except InputError as error:
-        raise InputError(str(path), "room to write it", str(error.__cause__ or error).split("got ")[-1], GO_ON) from None
+        beside.write_bytes(data)
+        os.replace(beside, path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise InputError(str(path), "room to write it", error.strerror or str(error), GO_ON) from None
 
 
 def _check(settings: Settings, scenes: int, train_share: float, workers: int) -> None:
@@ -117,7 +121,11 @@ def _claim(out: Path, settings: Settings) -> None:
             _compare(out, json.loads(ours.read_text()), json.loads(wanted))
         elif out.is_dir() and any(out.iterdir()):
             raise InputError(str(out), "an empty folder, or one that this command began", "other files in it")
-        for folder in (PROGRESS_FOLDER, "maps", *(f"{kind}/{sensor}" for kind in ("samples", "sweeps") for sensor in SENSORS)):
+        for folder in (
+            PROGRESS_FOLDER,
+            "maps",
+            *(f"{kind}/{sensor}" for kind in ("samples", "sweeps") for sensor in SENSORS),
+        ):
             (out / folder).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
@@ -184,7 +192,9 @@ def _raise_what_failed(process: multiprocessing.Process, ear: Connection, number
         raise SceneError(ear.recv())
     except EOFError:
         got = f"exit code {process.exitcode}"
-        raise InputError(scene_name(number), "a process that finishes", got, "use fewer --workers if memory is short") from None
+        raise InputError(
+            scene_name(number), "a process that finishes", got, "use fewer --workers if memory is short"
+        ) from None
 
 
 def _write_tables(out: Path, scenes: int, train_share: float) -> None:
@@ -220,6 +230,7 @@ def _write_scenes(out: Path, folder: Path, scenes: int) -> None:
 
 def _splits(scenes: int, train_share: float) -> dict[str, list[str]]:
     """Scenes to validate with, spread evenly, so that a dataset that grows keeps each scene's part."""
+
     def validates(number: int) -> bool:
         share = 1 - train_share
         return int((number + 1) * share + 1e-9) > int(number * share + 1e-9)

@@ -116,7 +116,9 @@ def merged(meshes: Iterable[Mesh]) -> Mesh:
     return Mesh(triangles=np.concatenate(shifted), **arrays)
 
 
-def box(size: Sequence[float], center: Sequence[float], look: Look, top: Sequence[float] = (1, 1), lean: float = 0) -> Mesh:
+def box(
+    size: Sequence[float], center: Sequence[float], look: Look, top: Sequence[float] = (1, 1), lean: float = 0
+) -> Mesh:
     """A box [m] whose upper face is `top` times as long and wide as the lower, and shifted forward by `lean`."""
     length, width, height = size
     lower = _BOX_CORNERS * (length, width, -height)
@@ -144,7 +146,9 @@ def tube(profile: Sequence[tuple[float, float]], look: Look | Sequence[Look], si
     return merged([_shell(rings, looks), _cap(rings[0], looks[0], up=False), _cap(rings[-1], looks[-1], up=True)])
 
 
-def cylinder(radius: float, length: float, center: Sequence[float], look: Look, axis: str = "z", sides: int = 12) -> Mesh:
+def cylinder(
+    radius: float, length: float, center: Sequence[float], look: Look, axis: str = "z", sides: int = 12
+) -> Mesh:
     """A cylinder along an axis, x, y or z."""
     reach = np.zeros(3)
     reach["xyz".index(axis)] = length / 2

@@ -86,9 +86,13 @@ def _streets(rng: np.random.Generator, axis: int) -> tuple[Street, ...]:
 def _blocks(rng: np.random.Generator, streets: tuple[tuple[Street, ...], ...]) -> Iterator[Block]:
     spans = []
     for along in (1, 0):  # streets along y bound blocks in x
-        edges = [(street.position - street.half_width, street.position + street.half_width) for street in streets[along]]
+        edges = [
+            (street.position - street.half_width, street.position + street.half_width) for street in streets[along]
+        ]
         outer = HALF_EXTENT_M + 30
-        spans.append(list(zip([-outer] + [high for _, high in edges], [low for low, _ in edges] + [outer], strict=True)))
+        spans.append(
+            list(zip([-outer] + [high for _, high in edges], [low for low, _ in edges] + [outer], strict=True))
+        )
     for x_low, x_high in spans[0]:
         for y_low, y_high in spans[1]:
             use = str(rng.choice(["buildings", "park", "lot"], p=[0.72, 0.12, 0.16]))

@@ -38,7 +38,9 @@ def sweep(stage: Stage, end: float, rng: np.random.Generator) -> np.ndarray:
     returned, distances, intensity = _in_the_air(returned, distances, intensity, stage.conditions, rng)
     points_city = rays[:, :3] + directions * distances[:, None]
     rings = np.tile(np.arange(RINGS), COLUMNS)
-    cloud = np.column_stack([city_from_lidar.inverse().apply(points_city[returned]), np.floor(intensity[returned]), rings[returned]])
+    cloud = np.column_stack(
+        [city_from_lidar.inverse().apply(points_city[returned]), np.floor(intensity[returned]), rings[returned]]
+    )
     return cloud.astype(np.float32)
 
 
@@ -79,7 +81,9 @@ def _nearest(stage: Stage, rays: np.ndarray, end: float) -> tuple[Hits, np.ndarr
     return hits, kinds, colours
 
 
-def _take_nearer(hits: Hits, kinds: np.ndarray, colours: np.ndarray, part: slice, rays: np.ndarray, built: Built) -> None:
+def _take_nearer(
+    hits: Hits, kinds: np.ndarray, colours: np.ndarray, part: slice, rays: np.ndarray, built: Built
+) -> None:
     found = built.caster.first_hits(rays)
     nearer = np.flatnonzero(found.distances < hits.distances[part])
     rows = part.start + nearer
@@ -105,7 +109,12 @@ def _swept_over(stage: Stage, rays: np.ndarray, time: float) -> Built:
 
 
 def _returned(
-    distances: np.ndarray, incidence: np.ndarray, kinds: np.ndarray, colours: np.ndarray, conditions: Conditions, rng: np.random.Generator
+    distances: np.ndarray,
+    incidence: np.ndarray,
+    kinds: np.ndarray,
+    colours: np.ndarray,
+    conditions: Conditions,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which pulses come back, and the reflectance that each met."""
     base, by_colour, gloss, wet, through = lidar_responses()[kinds].T

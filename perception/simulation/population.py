@@ -34,7 +34,9 @@ def populate(rng: np.random.Generator, layout: Layout, seconds: float) -> Popula
     center = ego.route.at(ego.start + 45.0)[:2]
     still = _numbered(_standing(rng, layout, ego.route, center))
     movers = list(_moving(rng, layout, center))
-    obstacles = np.array([(*agent.place[:2], agent.model.size[1] / 2) for agent in still if agent.base == 0.0]).reshape(-1, 3)
+    obstacles = np.array([(*agent.place[:2], agent.model.size[1] / 2) for agent in still if agent.base == 0.0]).reshape(
+        -1, 3
+    )
     motions = flow(layout, [ego, *(one for one, _, _ in movers)], obstacles, -WARM_UP_S, seconds + 0.3)
     moving = [
         Agent(0, body, _role(body), (0, 0, 0), motion, base)
@@ -97,7 +99,13 @@ def _traffic(rng: np.random.Generator, layout: Layout, center: np.ndarray) -> It
 def _driver(
     rng: np.random.Generator, layout: Layout, street: Street, forward: bool, lane: int, place: float
 ) -> tuple[Traveller, Model, float]:
-    builders = (cars.car, large_vehicles.truck, large_vehicles.bus, lambda r: cycles.motorcycle(r, True), large_vehicles.construction_vehicle)
+    builders = (
+        cars.car,
+        large_vehicles.truck,
+        large_vehicles.bus,
+        lambda r: cycles.motorcycle(r, True),
+        large_vehicles.construction_vehicle,
+    )
     kind = int(rng.choice(5, p=[0.60, 0.15, 0.10, 0.11, 0.04]))
     body = builders[kind](rng)
     route = drive(rng, layout, street, forward, lane, place, straight=body.size[0] > 8, turn=0.35)
@@ -223,7 +231,9 @@ def _lot(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> Iterato
             if rng.random() < 0.45:
                 body = _heavy(rng) if big else cars.car(rng)
                 if y + body.size[0] / 2 < high[1]:
-                    yield Agent(0, body, Role.PARKED, (x, y, np.pi / 2 * rng.choice([-1, 1]) + rng.normal(0, 0.03)), base=KERB_M)
+                    yield Agent(
+                        0, body, Role.PARKED, (x, y, np.pi / 2 * rng.choice([-1, 1]) + rng.normal(0, 0.03)), base=KERB_M
+                    )
             x += 4.2 if big else 2.9
         y += 15 if big else 8.5
 
@@ -249,7 +259,9 @@ class _RoadworksPlan:
             inside = street.half_width - (PARKING_M if street.parking else LANE_M)
             across = street.position + side * (inside + street.half_width) / 2
             spot = np.array([place, across] if street.axis == 0 else [across, place])
-            blocked = any(_in_junction(layout, street, place + shift, 7) for shift in np.linspace(-length / 2, length / 2, 6))
+            blocked = any(
+                _in_junction(layout, street, place + shift, 7) for shift in np.linspace(-length / 2, length / 2, 6)
+            )
             far = abs(spot - center).max() > 55 or np.linalg.norm(ego.points - spot, axis=1).min() < 3.2
             if not (blocked or far):
                 self._places.append((street, side, spot, length, street.half_width - inside))
@@ -266,7 +278,9 @@ class _RoadworksPlan:
             for body, role, (x, y), heading in self._things(length, width, inner):
                 yield Agent(0, body, role, (*(to_city @ (x, y) + middle), heading + turn))
 
-    def _things(self, length: float, width: float, inner: int) -> Iterator[tuple[Model, Role, tuple[float, float], float]]:
+    def _things(
+        self, length: float, width: float, inner: int
+    ) -> Iterator[tuple[Model, Role, tuple[float, float], float]]:
         """In the stretch's own frame: x along the street, the carriageway on the `inner` side of y."""
         rng, edge = self._rng, inner * (width / 2 - 0.2)
         x = -length / 2
@@ -282,4 +296,9 @@ class _RoadworksPlan:
             machine = large_vehicles.construction_vehicle(rng)
             yield machine, Role.PARKED, (rng.uniform(-2, 2), 0.1 * -inner), rng.choice([0, np.pi])
         for _ in range(rng.integers(1, 4)):
-            yield people.worker(rng), Role.WALKS, (rng.choice([-1, 1]) * rng.uniform(4.5, length / 2), 0.0), rng.uniform(-3, 3)
+            yield (
+                people.worker(rng),
+                Role.WALKS,
+                (rng.choice([-1, 1]) * rng.uniform(4.5, length / 2), 0.0),
+                rng.uniform(-3, 3),
+            )

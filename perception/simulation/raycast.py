@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from types import ModuleType
 from typing import NamedTuple
 
@@ -22,6 +23,13 @@ def open3d() -> ModuleType:
     except (ImportError, OSError) as error:  # found, but the machine lacks a library that it links
         raise InputError("open3d", "its libraries", str(error), f"apt-get install {SYSTEM_LIBRARIES}") from None
     return open3d
+
+
+def require() -> None:
+    """Raise InputError unless what the simulator needs beyond the core is installed."""
+    open3d()
+    if find_spec("numba") is None:
+        raise InputError("numba", "the compiler of the cameras' light", "not installed", "pip install 'bevfuse[sim]'")
 
 
 class Hits(NamedTuple):

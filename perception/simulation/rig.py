@@ -16,7 +16,7 @@ KEYFRAME_SWEEPS = 10  # 2 Hz
 CAMERA_SWEEPS = (0, 1, 3, 5, 6, 8)  # of ten, those in which cameras fire: 12 Hz
 COLUMNS, RINGS = 1084, 32
 ELEVATIONS_DEG = np.linspace(-30.67, 10.67, RINGS)  # lowest first, as nuScenes numbers rings
-FIRST_AZIMUTH_DEG = 200.5  # in the lidar's frame, x right, y forward; the sweep turns clockwise
+FIRST_AZIMUTH_DEG = 194.9  # in the lidar's frame, x right, y forward; the sweep turns clockwise
 FOCAL_PX, BACK_FOCAL_PX, REAL_WIDTH_PX = 1266.0, 809.0, 1600  # of the real cameras' images
 
 MOUNTS = {  # x, y, z [m] in the ego frame, and the yaw of the optical axis [deg]

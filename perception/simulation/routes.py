@@ -103,7 +103,13 @@ def drive(
         here = layout.streets[street.axis].index(street)
         junction = (here, ahead) if street.axis == 0 else (ahead, here)
         sign = 1 if forward else -1
-        lines.append((_on_lane(street, forward, lane, across.position - sign * (across.half_width + STOP_M), aside), junction, street.axis))
+        lines.append(
+            (
+                _on_lane(street, forward, lane, across.position - sign * (across.half_width + STOP_M), aside),
+                junction,
+                street.axis,
+            )
+        )
         start = across.position
         choices = [] if straight else ["right"] * (lane == street.lanes - 1) + ["left"] * (lane == 0)
         if choices and rng.random() < turn:
@@ -168,7 +174,12 @@ def cross(rng: np.random.Generator, layout: Layout, junction: tuple[int, int]) -
     place = other.position + side * (other.half_width + rng.uniform(CROSSING[0] + 0.5, CROSSING[1] - 0.5))
     reach = street.half_width + 1.0
     approach = side * rng.uniform(6, 18)
-    ends = [(place + approach, -reach - 1.2), (place, -reach - 1.2), (place, reach + 1.2), (place + approach, reach + 1.2)]
+    ends = [
+        (place + approach, -reach - 1.2),
+        (place, -reach - 1.2),
+        (place, reach + 1.2),
+        (place + approach, reach + 1.2),
+    ]
     points = np.array([(a, street.position + b) if along == 0 else (street.position + b, a) for a, b in ends])
     if rng.random() < 0.5:
         points = points[::-1]

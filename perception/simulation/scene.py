@@ -15,7 +15,14 @@ from perception.simulation.conditions import Conditions, make_conditions
 from perception.simulation.layout import Layout, make_layout
 from perception.simulation.lidar import sweep
 from perception.simulation.population import populate
-from perception.simulation.rig import CAMERA_SWEEPS, EGO_FROM_LIDAR, KEYFRAME_SWEEPS, SWEEP_US, camera_delay_us, ego_pose
+from perception.simulation.rig import (
+    CAMERA_SWEEPS,
+    EGO_FROM_LIDAR,
+    KEYFRAME_SWEEPS,
+    SWEEP_US,
+    camera_delay_us,
+    ego_pose,
+)
 from perception.simulation.scenery import make_scenery
 from perception.simulation.stage import Stage
 

@@ -85,7 +85,10 @@ def _strip(street: Street, along: tuple[float, float], across: tuple[float, floa
 def _markings(rng: np.random.Generator, layout: Layout) -> Iterator[Mesh]:
     for axis in (0, 1):
         for street in layout.streets[axis]:
-            edges = [(other.position - other.half_width, other.position + other.half_width) for other in layout.streets[1 - axis]]
+            edges = [
+                (other.position - other.half_width, other.position + other.half_width)
+                for other in layout.streets[1 - axis]
+            ]
             ends = [-HALF_EXTENT_M - 30.0] + [place for pair in edges for place in pair] + [HALF_EXTENT_M + 30.0]
             for start, end in zip(ends[0::2], ends[1::2], strict=True):
                 yield from _between_junctions(rng, street, start, end)
@@ -167,7 +170,11 @@ class _Plot:
 
     def _built(self, block: Block) -> Iterator[Mesh]:
         """Buildings shoulder to shoulder along the rim; those along y fill what the others leave."""
-        depth = min(14.0, (block.high[1] - block.low[1]) / 2 - block.sidewalk - 1, (block.high[0] - block.low[0]) / 2 - block.sidewalk - 1)
+        depth = min(
+            14.0,
+            (block.high[1] - block.low[1]) / 2 - block.sidewalk - 1,
+            (block.high[0] - block.low[0]) / 2 - block.sidewalk - 1,
+        )
         if depth < 4:
             return
         for number, (start, direction, inward, length) in enumerate(_sides(block)):
@@ -180,7 +187,9 @@ class _Plot:
                 middle = start + direction * (place + width / 2) + inward * (block.sidewalk + depth / 2)
                 heading = np.arctan2(-inward[1], -inward[0]) - np.pi / 2
                 setback = self._rng.choice([0.0, 0.0, self._rng.uniform(0.3, 2.0)])
-                yield building(self._rng, width - 0.05, depth - setback).moved(*(middle + inward * setback / 2), KERB_M, heading)
+                yield building(self._rng, width - 0.05, depth - setback).moved(
+                    *(middle + inward * setback / 2), KERB_M, heading
+                )
                 place += width + self._rng.choice([0.0, 0.0, 3.0])
 
     def _planted(self, block: Block) -> Iterator[Mesh]:
@@ -252,4 +261,3 @@ def _sides(block: Block) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, f
         length = float(np.linalg.norm(np.subtract(end, start)))
         direction = np.subtract(end, start) / length
         yield np.array(start, float), direction, np.array([-direction[1], direction[0]]), length
-

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from perception.simulation.compiled import compiled
 from perception.simulation.conditions import Conditions
 from perception.simulation.textures import LEAF, RETRO, cloudy, noise, surface
 
@@ -50,10 +50,18 @@ def empty_buffer(count: int) -> Buffer:
     zeros = np.zeros((count, 3), np.float32)
     distances = np.full(count, np.inf, np.float32)
     single = np.zeros(count, np.float32)
-    return Buffer(distances, np.zeros(count, np.uint8), zeros, single, zeros[:, :2].copy(), zeros.copy(), np.zeros(count, np.int32))
+    return Buffer(
+        distances,
+        np.zeros(count, np.uint8),
+        zeros,
+        single,
+        zeros[:, :2].copy(),
+        zeros.copy(),
+        np.zeros(count, np.int32),
+    )
 
 
-@njit(cache=True)
+@compiled
 def take_nearer(buffer, rows, distances, triangles, barycentric, surfaces):
     """Enter hits of rays `rows` into the buffer, where they are nearer than what it holds."""
     kinds, colours, styles, uvs, normals, owners = surfaces
@@ -63,7 +71,12 @@ def take_nearer(buffer, rows, distances, triangles, barycentric, surfaces):
             t = triangles[k]
             b, c = barycentric[k, 0], barycentric[k, 1]
             a = 1 - b - c
-            buffer.distances[i], buffer.kinds[i], buffer.styles[i], buffer.owners[i] = distances[k], kinds[t], styles[t], owners[t]
+            buffer.distances[i], buffer.kinds[i], buffer.styles[i], buffer.owners[i] = (
+                distances[k],
+                kinds[t],
+                styles[t],
+                owners[t],
+            )
             for j in range(3):
                 buffer.colours[i, j] = colours[t, j]
                 buffer.normals[i, j] = a * normals[t, 0, j] + b * normals[t, 1, j] + c * normals[t, 2, j]
@@ -71,7 +84,7 @@ def take_nearer(buffer, rows, distances, triangles, barycentric, surfaces):
                 buffer.uvs[i, j] = a * uvs[t, 0, j] + b * uvs[t, 1, j] + c * uvs[t, 2, j]
 
 
-@njit(cache=True)
+@compiled
 def facing_normals(buffer, directions):
     """Make normals unit, and turn them towards the camera."""
     for i in range(len(directions)):
@@ -82,7 +95,7 @@ def facing_normals(buffer, directions):
         buffer.normals[i, 0], buffer.normals[i, 1], buffer.normals[i, 2] = nx * scale, ny * scale, nz * scale
 
 
-@njit(cache=True)
+@compiled
 def heaven(dx, dy, dz, light):
     """The sky in a direction."""
     clouds, dark = light.weather[0], light.weather[3]
@@ -97,12 +110,12 @@ def heaven(dx, dy, dz, light):
         r, g, b = r + amount * (tone - r), g + amount * (tone - g), b + amount * (tone * 1.02 - b)
     toward = dx * light.sun_direction[0] + dy * light.sun_direction[1] + dz * light.sun_direction[2]
     if toward > 0 and light.sun[0] > 0:
-        glow = toward ** 24 * 0.25 + toward ** 900 * 14.0
+        glow = toward**24 * 0.25 + toward**900 * 14.0
         r, g, b = r + glow * light.sun[0], g + glow * light.sun[1], b + glow * light.sun[2]
     return r, g, b
 
 
-@njit(cache=True)
+@compiled
 def surroundings(dx, dy, dz, light):
     """What shiny surfaces mirror: the sky, a street front below it, and the road."""
     r, g, b = heaven(dx, dy, max(dz, 0.02), light)
@@ -120,7 +133,7 @@ def surroundings(dx, dy, dz, light):
     return r, g, b
 
 
-@njit(cache=True)
+@compiled
 def lamplight(px, py, pz, nx, ny, nz, light):
     """Light of street lamps and headlights on a surface -> warm, white."""
     warm, white = 0.0, 0.0
@@ -143,7 +156,7 @@ def lamplight(px, py, pz, nx, ny, nz, light):
     return warm, white
 
 
-@njit(cache=True)
+@compiled
 def shade(origin, directions, buffer, sunlit, openness, pixel_angle, light, out):
     """The light (N, 3) that comes along each ray, linear; `sunlit` (N,) 0-1, `openness` (N,) 0-1 to the sky."""
     haze, wet, dark, time = light.weather[1], light.weather[2], light.weather[3], light.weather[4]
@@ -195,7 +208,7 @@ def shade(origin, directions, buffer, sunlit, openness, pixel_angle, light, out)
         out[i, 2] = b * clear + light.horizon[2] * (1 - clear)
 
 
-@njit(cache=True)
+@compiled
 def smoothed_openness(openness, distances, normals, reach):
     """Mean over neighbours on the same surface: (H, W) openness, distances, (H, W, 3) normals."""
     height, width = openness.shape
@@ -205,7 +218,11 @@ def smoothed_openness(openness, distances, normals, reach):
             total, weight, distance = 0.0, 0.0, distances[y, x]
             for yy in range(max(y - reach, 0), min(y + reach + 1, height)):
                 for xx in range(max(x - reach, 0), min(x + reach + 1, width)):
-                    alike = normals[y, x, 0] * normals[yy, xx, 0] + normals[y, x, 1] * normals[yy, xx, 1] + normals[y, x, 2] * normals[yy, xx, 2]
+                    alike = (
+                        normals[y, x, 0] * normals[yy, xx, 0]
+                        + normals[y, x, 1] * normals[yy, xx, 1]
+                        + normals[y, x, 2] * normals[yy, xx, 2]
+                    )
                     if abs(distances[yy, xx] - distance) < 0.06 * distance and alike > 0.8:
                         total += openness[yy, xx]
                         weight += 1.0

@@ -40,7 +40,12 @@ class Stage:
     """A scene's city."""
 
     def __init__(self, population: Population, scenery: Scenery, conditions: Conditions) -> None:
-        self.agents, self.ego, self.conditions, self.lamps = population.agents, population.ego, conditions, scenery.lamps
+        self.agents, self.ego, self.conditions, self.lamps = (
+            population.agents,
+            population.ego,
+            conditions,
+            scenery.lamps,
+        )
         self.moving = [agent for agent in self.agents if agent.motion is not None]
         standing = [agent for agent in self.agents if agent.motion is None]
         self.static = _built([(scenery.mesh, 0)] + [(_posed(agent, 0.0), agent.number) for agent in standing])

@@ -17,7 +17,17 @@ VERSION = "v1.0-sim"
 START_US = 1_600_000_000_000_000  # of the first scene
 BETWEEN_SCENES_US = 100_000_000
 MAP_EXTENT_M = 360.0  # of a scene's map; the world frame's origin is its lower left corner
-PER_SCENE = ("scene", "sample", "sample_data", "ego_pose", "calibrated_sensor", "instance", "sample_annotation", "log", "map")
+PER_SCENE = (
+    "scene",
+    "sample",
+    "sample_data",
+    "ego_pose",
+    "calibrated_sensor",
+    "instance",
+    "sample_annotation",
+    "log",
+    "map",
+)
 ATTRIBUTES = {
     "vehicle.moving": "Vehicle is moving.",
     "vehicle.stopped": "Vehicle stands, its driver inside.",
@@ -122,12 +132,19 @@ class SceneTables:
             {"token": self._token("map"), "log_tokens": [log], "category": "semantic_prior", "filename": self.map_file}
         )
         self.rows["scene"].append(
-            {"token": self._token("scene"), "log_token": log, "name": self._name, "description": self._scene.description}
+            {
+                "token": self._token("scene"),
+                "log_token": log,
+                "name": self._name,
+                "description": self._scene.description,
+            }
         )
         for sensor in SENSORS:
             matrix = [] if sensor == LIDAR else lens(sensor, self._settings.size).matrix.tolist()
             row = {"token": self._token("calibration", sensor), "sensor_token": token("sensor", sensor)}
-            self.rows["calibrated_sensor"].append(row | pose_fields(ego_from_sensor(sensor)) | {"camera_intrinsic": matrix})
+            self.rows["calibrated_sensor"].append(
+                row | pose_fields(ego_from_sensor(sensor)) | {"camera_intrinsic": matrix}
+            )
 
     def _sample(self, stamp: int) -> None:
         row = {"token": self._token("sample", stamp), "timestamp": stamp, "scene_token": self._token("scene")}

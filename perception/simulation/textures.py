@@ -6,8 +6,8 @@ Patterns fade to their mean where a pixel covers more than they repeat in, so th
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from perception.simulation.compiled import compiled
 from perception.simulation.layout import AMBER_SHARE, CYCLE_S, GREEN_SHARE
 from perception.simulation.looks import Kind
 
@@ -23,7 +23,7 @@ STRIPES, CLOTH, RIBS, LAMP, SIGNAL, METAL, RETRO = (
 AMBER_END, GREEN_END, CYCLE = AMBER_SHARE, GREEN_SHARE, CYCLE_S
 
 
-@njit(cache=True)
+@compiled
 def hashed(ix: int, iy: int, seed: int) -> float:
     """A number in [0, 1) for a cell."""
     h = (ix * 374761393 + iy * 668265263 + seed * 974634777) & 0xFFFFFFFF
@@ -31,7 +31,7 @@ def hashed(ix: int, iy: int, seed: int) -> float:
     return ((h ^ (h >> 16)) & 0xFFFFFF) / 16777216.0
 
 
-@njit(cache=True)
+@compiled
 def noise(x: float, y: float, seed: int) -> float:
     """Smooth value noise in [0, 1), one bump a unit."""
     ix, iy = int(np.floor(x)), int(np.floor(y))
@@ -42,7 +42,7 @@ def noise(x: float, y: float, seed: int) -> float:
     return low * (1 - fy) + high * fy
 
 
-@njit(cache=True)
+@compiled
 def cloudy(x: float, y: float, seed: int, octaves: int) -> float:
     """Noise at several scales, 0 to about 1."""
     total, amplitude = 0.0, 0.5
@@ -52,13 +52,13 @@ def cloudy(x: float, y: float, seed: int, octaves: int) -> float:
     return total
 
 
-@njit(cache=True)
+@compiled
 def shown(period: float, footprint: float) -> float:
     """How much of a pattern of this period survives a pixel of this size: 1 near, 0 far."""
     return min(max(1.6 - 2.0 * footprint / period, 0.0), 1.0)
 
 
-@njit(cache=True)
+@compiled
 def facade(r, g, b, style, u, v, footprint, dark):
     """A wall with windows -> red, green, blue, gloss, light of its own."""
     seed = int(style * 65521)
@@ -105,7 +105,11 @@ def facade(r, g, b, style, u, v, footprint, dark):
         tone = 1 + fade * (0.35 * hashed(int(np.floor(brick)), row, seed) - 0.2 + (0.25 if joint else 0.0))
     elif pattern < 0.7:  # panels
         joint = (u / 1.5 - np.floor(u / 1.5) < 0.02) or (v / floor - iv < 0.015)
-        tone = 1 + 0.12 * (hashed(int(np.floor(u / 1.5)), iv, seed) - 0.5) - (0.4 * shown(0.06, footprint) if joint else 0.0)
+        tone = (
+            1
+            + 0.12 * (hashed(int(np.floor(u / 1.5)), iv, seed) - 0.5)
+            - (0.4 * shown(0.06, footprint) if joint else 0.0)
+        )
     else:  # plaster
         tone = 0.9 + 0.2 * cloudy(u * 1.3, v * 1.3, seed, 3)
     tone *= 0.88 + 0.2 * noise(u * 0.23, v * 0.4, seed + 9)
@@ -118,18 +122,26 @@ def facade(r, g, b, style, u, v, footprint, dark):
     return r * tone, g * tone, b * tone, 0.0, 0.0
 
 
-@njit(cache=True)
+@compiled
 def ground(kind, r, g, b, style, u, v, footprint, wet):
     """Asphalt, slabs, grass or road paint -> red, green, blue, gloss."""
     seed = int(style * 65521)
     if kind == GRASS:
-        tone = 0.55 + 0.7 * cloudy(u * 0.6, v * 0.6, seed, 4) + 0.35 * shown(0.1, footprint) * (noise(u * 18, v * 18, seed) - 0.5)
+        tone = (
+            0.55
+            + 0.7 * cloudy(u * 0.6, v * 0.6, seed, 4)
+            + 0.35 * shown(0.1, footprint) * (noise(u * 18, v * 18, seed) - 0.5)
+        )
         return r * tone * (0.9 + 0.3 * noise(u * 0.1, v * 0.1, seed)), g * tone, b * tone * 0.9, 0.0
     if kind == PAVING:
         size = 0.5 + 0.5 * hashed(1, 1, seed)
         iu, iv = int(np.floor(u / size)), int(np.floor(v / size))
         joint = (u / size - iu < 0.03) or (v / size - iv < 0.03)
-        tone = 0.92 + 0.2 * (hashed(iu, iv, seed) - 0.5) * shown(size, footprint) - (0.3 * shown(0.09, footprint) if joint else 0.0)
+        tone = (
+            0.92
+            + 0.2 * (hashed(iu, iv, seed) - 0.5) * shown(size, footprint)
+            - (0.3 * shown(0.09, footprint) if joint else 0.0)
+        )
         tone *= 0.8 + 0.35 * cloudy(u * 0.4, v * 0.4, seed, 3)
         dirt = 1 - 0.35 * wet
         return r * tone * dirt, g * tone * dirt, b * tone * dirt, 0.35 * wet
@@ -152,7 +164,7 @@ def ground(kind, r, g, b, style, u, v, footprint, wet):
     return r * tone, g * tone, b * tone, 0.25 * wet + 0.7 * puddle
 
 
-@njit(cache=True)
+@compiled
 def poster(r, g, b, style, u, v):
     """Print: fields of colour with lines of something like writing."""
     seed = int(style * 65521)
@@ -165,13 +177,18 @@ def poster(r, g, b, style, u, v):
         b = 0.5 * b + tone * hashed(iu, iv, seed + 3)
     fu, fv = u / 0.9 - iu, v / 0.55 - iv
     line = fv * 4 - np.floor(fv * 4)
-    if field > 0.6 and line < 0.45 and 0.1 < fu < 0.9 and hashed(int(np.floor(u * 9)), int(np.floor(v * 7.3)), seed) < 0.7:
+    if (
+        field > 0.6
+        and line < 0.45
+        and 0.1 < fu < 0.9
+        and hashed(int(np.floor(u * 9)), int(np.floor(v * 7.3)), seed) < 0.7
+    ):
         ink = 0.75 if r + g + b < 0.9 else 0.06
         return ink, ink, ink
     return r, g, b
 
 
-@njit(cache=True)
+@compiled
 def signal_lit(red, green, style, time):
     """Whether a traffic light's lamp is on: its colour says for which share of the cycle it is."""
     share = GREEN_END if green > 0.8 else (AMBER_END if green > 0.3 else 1 - GREEN_END - AMBER_END)
@@ -179,7 +196,7 @@ def signal_lit(red, green, style, time):
     return phase - np.floor(phase) < share
 
 
-@njit(cache=True)
+@compiled
 def surface(kind, r, g, b, style, u, v, footprint, time, dark, wet):
     """A material at a point -> red, green, blue (albedo), gloss 0-1, and light of its own in its colour."""
     if kind == FACADE:

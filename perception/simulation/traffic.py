@@ -37,7 +37,9 @@ class Traveller:
     pivot: float = 0.0  # m from the route's point forward to the body's middle
 
 
-def flow(layout: Layout, travellers: Sequence[Traveller], obstacles: np.ndarray, start: float, end: float) -> list[Motion]:
+def flow(
+    layout: Layout, travellers: Sequence[Traveller], obstacles: np.ndarray, start: float, end: float
+) -> list[Motion]:
     """Let them all go from one time to another [s] -> a motion each.
 
     `obstacles` (M, 3) are discs that stand in the way: x, y, radius.
@@ -48,7 +50,9 @@ def flow(layout: Layout, travellers: Sequence[Traveller], obstacles: np.ndarray,
     history = [(along, speeds)]
     for time in times[1:]:
         bodies = _bodies(travellers, along)
-        push = np.array([_acceleration(k, travellers, along, speeds, bodies, obstacles, layout, time) for k in range(len(along))])
+        push = np.array(
+            [_acceleration(k, travellers, along, speeds, bodies, obstacles, layout, time) for k in range(len(along))]
+        )
         faster = np.clip(speeds + push * STEP_S, 0, None)
         along, speeds = along + 0.5 * (speeds + faster) * STEP_S, faster
         history.append((along, speeds))
@@ -95,8 +99,8 @@ def _acceleration(
 def _red_light(me: Traveller, layout: Layout, front: float, speed: float, time: float) -> float:
     """Metres to a signal that stops one, inf without."""
     for stop in me.route.stops:
-        gap = stop.at - front + 1.5
-        if gap < 0.3:
+        gap = stop.at - front + 1.0
+        if gap < 0.2:
             continue
         phase = layout.phase(stop.junction, stop.axis, time)
         too_late = phase < GREEN_SHARE + AMBER_SHARE and speed**2 / (2 * 3.5) > gap

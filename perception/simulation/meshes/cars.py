@@ -78,9 +78,13 @@ def car(rng: np.random.Generator) -> Model:
     parts = [_body(shape, length, width, height, colour), _house(shape, length, width, height, colour)]
     parts += [wheels(length, width, 0.19 * height + 0.05, (0.19, 0.80)), _face(length, width, height, shape)]
     if colour.colour == from_srgb(222, 170, 20):  # a taxi
-        parts.append(box((0.28, 0.7, 0.14), (length * 0.02, 0, height + 0.06), Look(Kind.LAMP, from_srgb(240, 230, 170))))
+        parts.append(
+            box((0.28, 0.7, 0.14), (length * 0.02, 0, height + 0.06), Look(Kind.LAMP, from_srgb(240, 230, 170)))
+        )
     elif name in ("suv", "estate") and rng.random() < 0.5:
-        parts += [rod((-0.3 * length, y, height + 0.03), (0.05 * length, y, height + 0.03), 0.025, TRIM) for y in (-0.6, 0.6)]
+        parts += [
+            rod((-0.3 * length, y, height + 0.03), (0.05 * length, y, height + 0.03), 0.025, TRIM) for y in (-0.6, 0.6)
+        ]
     return model("vehicle.car", parts)
 
 
@@ -92,7 +96,9 @@ def pickup(rng: np.random.Generator) -> Model:
     parts = [_body(shape, length, width, height, colour), _house(shape, length, width, height, colour)]
     parts += [wheels(length, width, 0.21 * height, (0.18, 0.79)), _face(length, width, height, shape)]
     bed = box((0.34 * length, width - 0.25, 0.02), (-0.32 * length, 0, 0.605 * height), TRIM)
-    sides = [box((0.36 * length, 0.08, 0.14), (-0.31 * length, y, 0.63 * height), colour) for y in _both(width / 2 - 0.06)]
+    sides = [
+        box((0.36 * length, 0.08, 0.14), (-0.31 * length, y, 0.63 * height), colour) for y in _both(width / 2 - 0.06)
+    ]
     parts += [bed, *sides, box((0.06, width - 0.1, 0.14), (-0.49 * length, 0, 0.63 * height), colour)]
     return model("vehicle.truck", parts)
 
@@ -103,9 +109,14 @@ def delivery_van(rng: np.random.Generator) -> Model:
     shape = Shape((0, 0), (0, 0), (0, 0), 0.42, 0.46, 0.10, (0.25, 0.99), 0.999, 0.45)
     colour = paint(rng) if rng.random() < 0.4 else Look(Kind.PAINT, from_srgb(230, 231, 230))
     parts = [_body(shape, length, width, height, colour), _house(shape, length, width, height, colour)]
-    blind = box((0.62 * length, width * 0.975, 0.52 * height), (-0.185 * length, 0, 0.72 * height), colour, (0.99, 0.93))
+    blind = box(
+        (0.62 * length, width * 0.975, 0.52 * height), (-0.185 * length, 0, 0.72 * height), colour, (0.99, 0.93)
+    )
     poster = Look(Kind.POSTER, colour.colour, float(rng.random()))
-    signs = [box((0.4 * length, 0.02, 0.32 * height), (-0.18 * length, y, 0.66 * height), poster) for y in _both(width * 0.485)]
+    signs = [
+        box((0.4 * length, 0.02, 0.32 * height), (-0.18 * length, y, 0.66 * height), poster)
+        for y in _both(width * 0.485)
+    ]
     parts += [blind, *(signs if rng.random() < 0.6 else [])]
     parts += [wheels(length, width, 0.35, (0.16, 0.80)), _face(length, width, height, shape)]
     return model("vehicle.truck", parts)

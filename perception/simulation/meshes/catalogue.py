@@ -20,7 +20,12 @@ SMALL_CLUTTER: tuple[Builder, ...] = (  # cones and pedestrians, to a LiDAR
     clutter.standee,
     clutter.a_board,
 )
-LONG_CLUTTER: tuple[Builder, ...] = (clutter.planter, clutter.bench, clutter.rack, clutter.planter)  # barriers, bicycles
+LONG_CLUTTER: tuple[Builder, ...] = (
+    clutter.planter,
+    clutter.bench,
+    clutter.rack,
+    clutter.planter,
+)  # barriers, bicycles
 LARGE_CLUTTER: tuple[Builder, ...] = (clutter.kiosk, clutter.skip, plants.hedge, clutter.column)  # cars and trucks
 
 

@@ -38,12 +38,20 @@ def barrier(rng: np.random.Generator) -> Model:
     if kind < 0.45:
         board = Look(Kind.STRIPES, (RED, ORANGE)[rng.integers(2)])
         parts = [box((0.06, width, 0.28), (0, 0, z), board) for z in (0.9, 0.45)]
-        parts += [rod((x, y, 0), (0, y, 1.05), 0.03, STEEL) for y in (-0.42 * width, 0.42 * width) for x in (-0.25, 0.25)]
+        parts += [
+            rod((x, y, 0), (0, y, 1.05), 0.03, STEEL) for y in (-0.42 * width, 0.42 * width) for x in (-0.25, 0.25)
+        ]
     elif kind < 0.75:
         colour = Look(Kind.PLAIN, (ORANGE, RED, WHITE)[rng.integers(3)])
-        parts = [box((0.5, width, 0.5), (0, 0, 0.25), colour, (0.6, 1)), box((0.3, width, 0.5), (0, 0, 0.75), colour, (0.7, 1))]
+        parts = [
+            box((0.5, width, 0.5), (0, 0, 0.25), colour, (0.6, 1)),
+            box((0.3, width, 0.5), (0, 0, 0.75), colour, (0.7, 1)),
+        ]
     else:
-        parts = [box((0.6, width, 0.35), (0, 0, 0.17), CONCRETE, (0.6, 1)), box((0.3, width, 0.55), (0, 0, 0.6), CONCRETE, (0.6, 1))]
+        parts = [
+            box((0.6, width, 0.35), (0, 0, 0.17), CONCRETE, (0.6, 1)),
+            box((0.3, width, 0.55), (0, 0, 0.6), CONCRETE, (0.6, 1)),
+        ]
     return model("movable_object.barrier", parts)
 
 
@@ -91,11 +99,24 @@ def parcel_post(rng: np.random.Generator) -> Model:
 def standee(rng: np.random.Generator) -> Model:
     """A statue or a wrapped parasol: a person's outline to a LiDAR."""
     height = rng.uniform(1.5, 2.1)
-    look = Look(*((Kind.METAL, from_srgb(70, 84, 74)), (Kind.PLAIN, BEIGE), (Kind.CLOTH, (0.5, 0.48, 0.42)))[rng.integers(3)])
+    look = Look(
+        *((Kind.METAL, from_srgb(70, 84, 74)), (Kind.PLAIN, BEIGE), (Kind.CLOTH, (0.5, 0.48, 0.42)))[rng.integers(3)]
+    )
     if rng.random() < 0.5:
-        parts = [box((0.5, 0.5, 0.35), (0, 0, 0.17), CONCRETE), tube([(0.2, 0.35), (0.17, 0.9), (0.22, 1.3), (0.08, 1.45)], look)]
+        parts = [
+            box((0.5, 0.5, 0.35), (0, 0, 0.17), CONCRETE),
+            tube([(0.2, 0.35), (0.17, 0.9), (0.22, 1.3), (0.08, 1.45)], look),
+        ]
         return model("", [*parts, ball((0.1, 0.09, 0.12), (0, 0, 1.58), look)])
-    return model("", [tube([(0.25, 0), (0.25, 0.06), (0.03, 0.07), (0.03, 0.6), (0.16, 0.7), (0.12, height * 0.9), (0.02, height)], look)])
+    return model(
+        "",
+        [
+            tube(
+                [(0.25, 0), (0.25, 0.06), (0.03, 0.07), (0.03, 0.6), (0.16, 0.7), (0.12, height * 0.9), (0.02, height)],
+                look,
+            )
+        ],
+    )
 
 
 def a_board(rng: np.random.Generator) -> Model:
@@ -133,7 +154,10 @@ def kiosk(rng: np.random.Generator) -> Model:
     """A stand or a site container: a van's size, no wheels."""
     length, width, height = rng.uniform(2.8, 6.0), rng.uniform(2.1, 2.5), rng.uniform(2.4, 2.9)
     look = Look((Kind.RIBS, Kind.PLAIN)[rng.integers(2)], (BLUE, GREEN, WHITE, ORANGE, GREY, RED)[rng.integers(6)])
-    parts = [box((length, width, height), (0, 0, height / 2), look), box((0.5 * length, 0.05, 0.9), (0, width / 2, 0.6 * height), WINDOW)]
+    parts = [
+        box((length, width, height), (0, 0, height / 2), look),
+        box((0.5 * length, 0.05, 0.9), (0, width / 2, 0.6 * height), WINDOW),
+    ]
     if rng.random() < 0.5:
         parts.append(box((length, 0.9, 0.06), (0, width / 2 + 0.4, 0.85 * height), Look(Kind.STRIPES, RED)))
     return model("", parts)
@@ -150,20 +174,46 @@ def skip(rng: np.random.Generator) -> Model:
 def shelter(rng: np.random.Generator) -> Model:
     """A bus stop's glass shelter."""
     posts = [rod((x, y, 0), (x, y, 2.4), 0.05, DARK_STEEL) for x in (-0.6, 0.6) for y in (-1.9, 1.9)]
-    walls = [box((0.03, 3.8, 1.7), (-0.6, 0, 1.3), WINDOW), box((1.1, 0.03, 1.7), (0, 1.9, 1.3), Look(Kind.POSTER, WHITE, float(rng.random())))]
-    return model("", [*posts, *walls, box((1.6, 4.2, 0.12), (0, 0, 2.45), Look(Kind.PLAIN, DARK)), box((0.4, 2.5, 0.06), (-0.35, 0, 0.48), WOOD)])
+    walls = [
+        box((0.03, 3.8, 1.7), (-0.6, 0, 1.3), WINDOW),
+        box((1.1, 0.03, 1.7), (0, 1.9, 1.3), Look(Kind.POSTER, WHITE, float(rng.random()))),
+    ]
+    return model(
+        "",
+        [
+            *posts,
+            *walls,
+            box((1.6, 4.2, 0.12), (0, 0, 2.45), Look(Kind.PLAIN, DARK)),
+            box((0.4, 2.5, 0.06), (-0.35, 0, 0.48), WOOD),
+        ],
+    )
 
 
 def column(rng: np.random.Generator) -> Model:
     """An advertising column."""
     poster = Look(Kind.POSTER, BEIGE, float(rng.random()))
-    return model("", [tube([(0.65, 0), (0.65, 0.3), (0.6, 0.32), (0.6, 2.6), (0.75, 2.65), (0.3, 3.1)], [TRIM, TRIM, poster, TRIM, TRIM], 14)])
+    return model(
+        "",
+        [
+            tube(
+                [(0.65, 0), (0.65, 0.3), (0.6, 0.32), (0.6, 2.6), (0.75, 2.65), (0.3, 3.1)],
+                [TRIM, TRIM, poster, TRIM, TRIM],
+                14,
+            )
+        ],
+    )
 
 
 def street_lamp(reach: float = 1.8) -> Mesh:
     """A lamp post with an arm along +y, lamp 7 m up."""
     arm = [rod((0, 0, 0), (0, 0, 6.8), 0.09, DARK_STEEL, 8), rod((0, 0, 6.7), (0, reach, 7.1), 0.05, DARK_STEEL)]
-    return merged([*arm, box((0.25, 0.7, 0.1), (0, reach, 7.1), TRIM), box((0.2, 0.6, 0.03), (0, reach, 7.03), Look(Kind.LAMP, (1.0, 0.85, 0.6)))])
+    return merged(
+        [
+            *arm,
+            box((0.25, 0.7, 0.1), (0, reach, 7.1), TRIM),
+            box((0.2, 0.6, 0.03), (0, reach, 7.03), Look(Kind.LAMP, (1.0, 0.85, 0.6))),
+        ]
+    )
 
 
 def traffic_sign(rng: np.random.Generator) -> Mesh:
@@ -171,8 +221,16 @@ def traffic_sign(rng: np.random.Generator) -> Mesh:
     pole, colour = rod((0, 0, 0), (0, 0, 2.9), 0.04, STEEL), (RED, BLUE, YELLOW, GREEN)[rng.integers(4)]
     plate, white = Look(Kind.RETRO, colour), Look(Kind.RETRO, WHITE)
     if rng.random() < 0.5:
-        return merged([pole, cylinder(0.33, 0.03, (0.05, 0, 2.55), plate, "x", 14), cylinder(0.22, 0.02, (0.075, 0, 2.55), white, "x", 14)])
-    return merged([pole, box((0.03, 0.6, 0.6), (0.05, 0, 2.55), plate), box((0.02, 0.42, 0.42), (0.07, 0, 2.55), white)])
+        return merged(
+            [
+                pole,
+                cylinder(0.33, 0.03, (0.05, 0, 2.55), plate, "x", 14),
+                cylinder(0.22, 0.02, (0.075, 0, 2.55), white, "x", 14),
+            ]
+        )
+    return merged(
+        [pole, box((0.03, 0.6, 0.6), (0.05, 0, 2.55), plate), box((0.02, 0.42, 0.42), (0.07, 0, 2.55), white)]
+    )
 
 
 def traffic_light(arm: float, phase: float) -> Mesh:

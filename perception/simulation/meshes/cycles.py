@@ -29,9 +29,15 @@ def bicycle(rng: np.random.Generator, rider: bool) -> Model:
     tubes = [(rear, crank), (rear, seat), (crank, seat), (crank, head), (seat, head), (front, head)]
     parts = [rod(a, b, 0.022, frame, 5) for a, b in tubes]
     parts += [_spoked_wheel(x, radius) for x in (-base / 2, base / 2)]
-    parts += [rod((0.36, -0.28, 1.02), (0.36, 0.28, 1.02), 0.018, DARK_STEEL, 5), rod(head, (0.36, 0, 1.02), 0.02, DARK_STEEL, 5)]
+    parts += [
+        rod((0.36, -0.28, 1.02), (0.36, 0.28, 1.02), 0.018, DARK_STEEL, 5),
+        rod(head, (0.36, 0, 1.02), 0.02, DARK_STEEL, 5),
+    ]
     parts += [box((0.26, 0.15, 0.06), (-0.24, 0, 0.95), Look(Kind.RUBBER, BLACK))]
-    parts += [rod((-0.08, -0.16, 0.2), (-0.08, 0.16, 0.38), 0.02, DARK_STEEL, 5), box((0.04, 0.05, 0.06), (-0.33, 0, 0.75), TAILLIGHT)]
+    parts += [
+        rod((-0.08, -0.16, 0.2), (-0.08, 0.16, 0.38), 0.02, DARK_STEEL, 5),
+        box((0.04, 0.05, 0.06), (-0.33, 0, 0.75), TAILLIGHT),
+    ]
     if rng.random() < 0.3:
         parts.append(box((0.35, 0.3, 0.28), (-0.55, 0, 0.85), Look(Kind.PLAIN, CLOTHES[rng.integers(len(CLOTHES))])))
     if rider:
@@ -46,18 +52,32 @@ def motorcycle(rng: np.random.Generator, rider: bool) -> Model:
     scooter = rng.random() < 0.45
     parts = []
     for x in (-base / 2, base / 2):
-        parts += [cylinder(radius, 0.14, (x, 0, radius), RUBBER, "y", 16), cylinder(radius * 0.6, 0.16, (x, 0, radius), STEEL, "y", 8)]
+        parts += [
+            cylinder(radius, 0.14, (x, 0, radius), RUBBER, "y", 16),
+            cylinder(radius * 0.6, 0.16, (x, 0, radius), STEEL, "y", 8),
+        ]
     if scooter:
-        parts += [box((0.9, 0.34, 0.4), (-0.4, 0, 0.55), colour, (0.9, 0.8)), box((0.5, 0.36, 0.08), (0.2, 0, 0.3), TRIM)]
+        parts += [
+            box((0.9, 0.34, 0.4), (-0.4, 0, 0.55), colour, (0.9, 0.8)),
+            box((0.5, 0.36, 0.08), (0.2, 0, 0.3), TRIM),
+        ]
         parts += [box((0.12, 0.42, 0.6), (0.48, 0, 0.65), colour, (0.7, 0.8), -0.05)]
         if rng.random() < 0.4:
-            parts.append(box((0.42, 0.45, 0.42), (-0.75, 0, 1.05), Look(Kind.PLAIN, CLOTHES[rng.integers(len(CLOTHES))])))
+            parts.append(
+                box((0.42, 0.45, 0.42), (-0.75, 0, 1.05), Look(Kind.PLAIN, CLOTHES[rng.integers(len(CLOTHES))]))
+            )
     else:
         parts += [box((0.5, 0.36, 0.42), (0.0, 0, 0.5), DARK_STEEL), ball((0.34, 0.18, 0.16), (0.16, 0, 0.85), colour)]
-        parts += [rod((-0.2, -0.16, 0.35), (-0.75, -0.18, 0.42), 0.055, STEEL), box((0.3, 0.2, 0.1), (-0.7, 0, 0.8), colour)]
+        parts += [
+            rod((-0.2, -0.16, 0.35), (-0.75, -0.18, 0.42), 0.055, STEEL),
+            box((0.3, 0.2, 0.1), (-0.7, 0, 0.8), colour),
+        ]
     parts += [box((0.7, 0.26, 0.1), (-0.38, 0, 0.8), Look(Kind.RUBBER, BLACK))]
     parts += [rod((base / 2, y, radius), (0.42, y, 0.95), 0.03, STEEL, 5) for y in (-0.09, 0.09)]
-    parts += [rod((0.42, -0.36, 1.03), (0.42, 0.36, 1.03), 0.02, TRIM, 5), ball((0.1, 0.11, 0.11), (0.55, 0, 0.88), HEADLIGHT)]
+    parts += [
+        rod((0.42, -0.36, 1.03), (0.42, 0.36, 1.03), 0.02, TRIM, 5),
+        ball((0.1, 0.11, 0.11), (0.55, 0, 0.88), HEADLIGHT),
+    ]
     parts += [box((0.06, 0.2, 0.09), (-0.88, 0, 0.72), TAILLIGHT)]
     parts += [ball((0.05, 0.06, 0.05), (0.4, y, 1.15), TRIM, 6, 4) for y in (-0.32, 0.32)]
     if rider:
@@ -71,7 +91,12 @@ def _rider(rng: np.random.Generator, reach: float, lean: float, helmet: bool = F
         return figure
     top = figure.extent[1]
     ahead = float(figure.vertices[figure.vertices[:, 2] > top[2] - 0.12, 0].mean())
-    return merged([figure, ball((0.16, 0.14, 0.16), (ahead, 0, top[2] - 0.1), Look(Kind.PAINT, CLOTHES[rng.integers(len(CLOTHES))]))])
+    return merged(
+        [
+            figure,
+            ball((0.16, 0.14, 0.16), (ahead, 0, top[2] - 0.1), Look(Kind.PAINT, CLOTHES[rng.integers(len(CLOTHES))])),
+        ]
+    )
 
 
 def _spoked_wheel(x: float, radius: float) -> Mesh:

@@ -59,15 +59,22 @@ def bus(rng: np.random.Generator) -> Model:
     stripe = Look(Kind.PAINT, [WHITE, GREY, ORANGE, BLUE][rng.integers(4)])
     parts = [box((length, width, height - 0.35), (0, 0, (height + 0.35) / 2), colour, (0.985, 0.96))]
     parts += [box((length - 0.7, width * 0.995, 1.0), (0, 0, 0.61 * height), WINDOW)]
-    parts += [box((0.10, width, 0.9), (x, 0, 0.61 * height), colour) for x in np.arange(-length / 2 + 1.6, length / 2 - 1, 1.5)]
+    parts += [
+        box((0.10, width, 0.9), (x, 0, 0.61 * height), colour)
+        for x in np.arange(-length / 2 + 1.6, length / 2 - 1, 1.5)
+    ]
     parts += [box((length + 0.01, width + 0.02, 0.22), (0, 0, 0.33 * height), stripe)]
     parts += [box((0.08, width * 0.9, 1.35), (length / 2 - 0.01, 0, 0.56 * height), WINDOW)]
     parts += [box((0.08, width * 0.8, 0.8), (-length / 2 + 0.02, 0, 0.66 * height), WINDOW)]
-    parts += [box((0.1, width * 0.6, 0.28), (length / 2 - 0.04, 0, 0.89 * height), Look(Kind.LAMP, from_srgb(240, 160, 40)))]
+    parts += [
+        box((0.1, width * 0.6, 0.28), (length / 2 - 0.04, 0, 0.89 * height), Look(Kind.LAMP, from_srgb(240, 160, 40)))
+    ]
     parts += [box((1.1, 0.06, 2.1), (x * length, -width / 2, 1.45), WINDOW) for x in (0.38, -0.08)]
     parts += [_lamps(length, width, 0.75), wheels(length, width, 0.48, (0.22, 0.76))]
     parts += [box((0.25 * length, 0.7 * width, 0.22), (-0.15 * length, 0, height + 0.05), Look(Kind.PLAIN, GREY))]
-    parts += [box((0.1, 0.12, 0.35), (length / 2 - 0.02, y, 0.72 * height), TRIM) for y in (-width / 2 - 0.1, width / 2 + 0.1)]
+    parts += [
+        box((0.1, 0.12, 0.35), (length / 2 - 0.02, y, 0.72 * height), TRIM) for y in (-width / 2 - 0.1, width / 2 + 0.1)
+    ]
     return model("vehicle.bus.rigid", parts)
 
 
@@ -80,14 +87,30 @@ def construction_vehicle(rng: np.random.Generator) -> Model:
 
 def _cab(front: float, length: float, width: float, height: float, colour: Look) -> Mesh:
     x = front - length / 2
-    outline = [(-length / 2, 0.55), (length / 2, 0.55), (length / 2, 0.5 * height), (0.38 * length, height), (-length / 2, height)]
-    glass = [(0.50 * length, 0.52 * height), (0.40 * length, 0.92 * height), (0.37 * length, 0.92 * height), (0.46 * length, 0.52 * height)]
+    outline = [
+        (-length / 2, 0.55),
+        (length / 2, 0.55),
+        (length / 2, 0.5 * height),
+        (0.38 * length, height),
+        (-length / 2, height),
+    ]
+    glass = [
+        (0.50 * length, 0.52 * height),
+        (0.40 * length, 0.92 * height),
+        (0.37 * length, 0.92 * height),
+        (0.46 * length, 0.52 * height),
+    ]
     parts = [prism(outline, width, colour), prism(glass, width * 0.88, WINDOW).moved(0.03)]
-    parts += [box((0.55 * length, 0.03, 0.3 * height), (0.05 * length, y, 0.7 * height), WINDOW) for y in (-width / 2, width / 2)]
+    parts += [
+        box((0.55 * length, 0.03, 0.3 * height), (0.05 * length, y, 0.7 * height), WINDOW)
+        for y in (-width / 2, width / 2)
+    ]
     parts += [box((0.06, 0.7 * width, 0.3), (length / 2, 0, 0.40 * height), TRIM)]
     parts += [box((0.10, 0.3, 0.16), (length / 2 - 0.02, y, 0.72), HEADLIGHT) for y in (-0.38 * width, 0.38 * width)]
     parts += [box((0.04, 0.5, 0.12), (length / 2 + 0.02, 0, 0.62), PLATE)]
-    parts += [box((0.1, 0.16, 0.45), (0.42 * length, y, 0.72 * height), TRIM) for y in (-width / 2 - 0.12, width / 2 + 0.12)]
+    parts += [
+        box((0.1, 0.16, 0.45), (0.42 * length, y, 0.72 * height), TRIM) for y in (-width / 2 - 0.12, width / 2 + 0.12)
+    ]
     return merged(parts).moved(x)
 
 
@@ -95,7 +118,9 @@ def _chassis(length: float, width: float) -> Mesh:
     rails = box((length - 0.3, 0.8, 0.3), (0, 0, 0.85), TRIM)
     bumper = box((0.12, width * 0.95, 0.18), (-length / 2 + 0.06, 0, 0.6), DARK_STEEL)
     lamps = [box((0.08, 0.4, 0.16), (-length / 2 + 0.02, y, 0.85), TAILLIGHT) for y in (-0.4 * width, 0.4 * width)]
-    guards = [box((0.3 * length, 0.05, 0.35), (-0.05 * length, y, 0.65), DARK_STEEL) for y in (-0.48 * width, 0.48 * width)]
+    guards = [
+        box((0.3 * length, 0.05, 0.35), (-0.05 * length, y, 0.65), DARK_STEEL) for y in (-0.48 * width, 0.48 * width)
+    ]
     return merged([rails, bumper, *lamps, *guards, box((0.04, 0.5, 0.12), (-length / 2, 0, 0.75), PLATE)])
 
 
@@ -108,11 +133,17 @@ def _load(rng: np.random.Generator, length: float, width: float, cab_height: flo
         return box((length * 0.94, width * 0.92, 1.2), (0, 0, 1.7), colour, (1.04, 1.06))
     board = Look(Kind.BARK, from_srgb(130, 100, 70))
     crates = [
-        box((rng.uniform(0.8, 1.8), rng.uniform(0.8, 2.0), h), (x, 0, 1.15 + h / 2), Look(Kind.PLAIN, tuple(rng.uniform(0.05, 0.5, 3))))
+        box(
+            (rng.uniform(0.8, 1.8), rng.uniform(0.8, 2.0), h),
+            (x, 0, 1.15 + h / 2),
+            Look(Kind.PLAIN, tuple(rng.uniform(0.05, 0.5, 3))),
+        )
         for x in np.arange(-length / 2 + 1, length / 2 - 0.8, 2.0)
         for h in [rng.uniform(0.5, 1.4)]
     ]
-    return merged([box((length, width, 0.15), (0, 0, 1.08), board), *crates, box((0.1, width, 1.2), (length / 2, 0, 1.7), STEEL)])
+    return merged(
+        [box((length, width, 0.15), (0, 0, 1.08), board), *crates, box((0.1, width, 1.2), (length / 2, 0, 1.7), STEEL)]
+    )
 
 
 def _cargo_box(rng: np.random.Generator, length: float, width: float, bottom: float, top: float) -> Mesh:
@@ -139,17 +170,27 @@ def _excavator(rng: np.random.Generator, colour: Look) -> Mesh:
     for y in (-1.0, 1.0):
         tracks += [box((2.6, 0.5, 0.75), (0, y, 0.4), RUBBER_TRACK, (0.92, 1))]
         tracks += [cylinder(0.38, 0.52, (x, y, 0.4), DARK_STEEL, "y") for x in (-1.35, 1.35)]
-    house = [box((2.7, 2.3, 1.0), (-0.4, 0, 1.5), colour, (0.96, 0.96)), box((1.0, 1.0, 1.5), (0.4, 0.6, 2.5), WINDOW, (0.85, 0.9))]
+    house = [
+        box((2.7, 2.3, 1.0), (-0.4, 0, 1.5), colour, (0.96, 0.96)),
+        box((1.0, 1.0, 1.5), (0.4, 0.6, 2.5), WINDOW, (0.85, 0.9)),
+    ]
     house += [box((1.05, 1.05, 0.08), (0.35, 0.6, 3.25), colour)]
     elbow, tip = (3.0, -0.3, rng.uniform(3.3, 4.2)), (4.2, -0.3, rng.uniform(1.4, 2.2))
-    arm = [rod((0.8, -0.3, 1.9), elbow, 0.24, colour), rod(elbow, tip, 0.17, colour), rod((0.9, -0.3, 1.4), (2.4, -0.3, 3.0), 0.07, STEEL)]
+    arm = [
+        rod((0.8, -0.3, 1.9), elbow, 0.24, colour),
+        rod(elbow, tip, 0.17, colour),
+        rod((0.9, -0.3, 1.4), (2.4, -0.3, 3.0), 0.07, STEEL),
+    ]
     bucket = box((0.7, 0.9, 0.8), (tip[0] - 0.1, -0.3, tip[2] - 0.35), DARK_STEEL, (0.6, 1), -0.15)
     upper = merged([*house, *arm, bucket]).moved(yaw=float(rng.choice([0, 0, 0.5, -0.6])))
     return merged([*tracks, upper]).moved(scale=scale)
 
 
 def _loader(rng: np.random.Generator, colour: Look) -> Mesh:
-    parts = [box((3.2, 1.7, 0.9), (-0.9, 0, 1.35), colour, (0.95, 0.9)), box((1.3, 1.5, 1.5), (0.1, 0, 2.4), WINDOW, (0.8, 0.9))]
+    parts = [
+        box((3.2, 1.7, 0.9), (-0.9, 0, 1.35), colour, (0.95, 0.9)),
+        box((1.3, 1.5, 1.5), (0.1, 0, 2.4), WINDOW, (0.8, 0.9)),
+    ]
     parts += [box((1.3, 1.5, 0.1), (0.05, 0, 3.2), colour), box((1.4, 1.2, 0.7), (1.5, 0, 1.1), colour)]
     for x in (-1.6, 1.7):
         parts += [cylinder(0.72, 0.6, (x, y, 0.72), RUBBER_TRACK, "y", 14) for y in (-1.0, 1.0)]
@@ -165,7 +206,9 @@ def _roller(rng: np.random.Generator, colour: Look) -> Mesh:
     drums = [cylinder(0.62, 1.7, (x, 0, 0.62), STEEL, "y", 18) for x in (-1.45, 1.45)]
     body = [box((2.4, 1.4, 0.8), (0, 0, 1.25), colour, (0.9, 0.95)), box((0.7, 1.3, 0.5), (0, 0, 1.8), TRIM)]
     posts = [rod((x, y, 1.5), (x, y, 2.75), 0.05, TRIM) for x in (-0.6, 0.7) for y in (-0.65, 0.65)]
-    return merged([*drums, *body, *posts, box((1.9, 1.6, 0.08), (0.05, 0, 2.8), colour)]).moved(scale=rng.uniform(0.85, 1.1))
+    return merged([*drums, *body, *posts, box((1.9, 1.6, 0.08), (0.05, 0, 2.8), colour)]).moved(
+        scale=rng.uniform(0.85, 1.1)
+    )
 
 
 RUBBER_TRACK = Look(Kind.RUBBER, from_srgb(44, 42, 40))

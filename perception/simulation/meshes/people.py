@@ -37,7 +37,10 @@ def adult(rng: np.random.Generator) -> Model:
 def umbrella_holder(rng: np.random.Generator) -> Model:
     """An adult under an umbrella."""
     height, canopy = rng.uniform(1.55, 1.85), _cloth(rng)
-    parts = [_figure(rng, height, _cloth(rng), _cloth(rng)), rod((0.15, 0.2, 0.6 * height), (0.1, 0.1, height + 0.25), 0.015, Look(Kind.METAL, BLACK))]
+    parts = [
+        _figure(rng, height, _cloth(rng), _cloth(rng)),
+        rod((0.15, 0.2, 0.6 * height), (0.1, 0.1, height + 0.25), 0.015, Look(Kind.METAL, BLACK)),
+    ]
     parts.append(tube([(0.55, height + 0.05), (0.42, height + 0.2), (0.05, height + 0.3)], canopy).moved(0.1, 0.1))
     return model("human.pedestrian.adult", parts)
 
@@ -52,7 +55,9 @@ def worker(rng: np.random.Generator) -> Model:
     """A construction worker: a vest that shines, and a helmet."""
     height = rng.uniform(1.65, 1.92)
     vest = Look(Kind.RETRO, [ORANGE, from_srgb(190, 210, 40)][rng.integers(2)])
-    helmet = ball((0.15, 0.13, 0.10), (0, 0, height * 0.975), Look(Kind.PLAIN, [YELLOW, (0.8, 0.8, 0.8)][rng.integers(2)]))
+    helmet = ball(
+        (0.15, 0.13, 0.10), (0, 0, height * 0.975), Look(Kind.PLAIN, [YELLOW, (0.8, 0.8, 0.8)][rng.integers(2)])
+    )
     figure = _figure(rng, height * 0.98, vest, Look(Kind.CLOTH, DARK))
     return model("human.pedestrian.construction_worker", [figure, helmet], _room(height))
 
@@ -67,7 +72,10 @@ def seated_figure(rng: np.random.Generator, height: float, reach: float = 0.45, 
     upper, lower = _cloth(rng), _cloth(rng)
     skin = Look(Kind.CLOTH, SKIN[rng.integers(4)])
     z, top = 0.5, 0.5 + 0.34 * height
-    torso = [tube([(0.15, z - 0.05), (0.19, z + 0.2), (0.21, top - 0.08), (0.08, top)], upper, 8), *_head(rng, top + 0.15, skin)]
+    torso = [
+        tube([(0.15, z - 0.05), (0.19, z + 0.2), (0.21, top - 0.08), (0.08, top)], upper, 8),
+        *_head(rng, top + 0.15, skin),
+    ]
     for y in (-0.22, 0.22):
         torso.append(rod((0, y, top - 0.08), (reach, y * 0.9, z + 0.25), 0.05, upper))
     legs = []
@@ -111,7 +119,13 @@ def _figure(rng: np.random.Generator, height: float, upper: Look, lower: Look) -
     skin, shoe = Look(Kind.CLOTH, SKIN[rng.integers(4)]), Look(Kind.RUBBER, CLOTHES[rng.integers(len(CLOTHES))])
     hip, shoulder, girth = HIP * height, SHOULDER * height, rng.uniform(0.85, 1.2) * height / 1.75
     coat = hip - rng.choice([0.02, 0.06, 0.25]) * height
-    profile = [(0.17, coat), (0.16, hip + 0.05), (0.175, 0.72 * height), (0.17, shoulder - 0.02), (0.06, shoulder + 0.03)]
+    profile = [
+        (0.17, coat),
+        (0.16, hip + 0.05),
+        (0.175, 0.72 * height),
+        (0.17, shoulder - 0.02),
+        (0.06, shoulder + 0.03),
+    ]
     torso = tube([(r * girth, z) for r, z in profile], upper, 9)
     torso = torso.turned(np.diag([0.78, 1.2, 1.0]), (0, 0, 0))
     parts = [torso, *_head(rng, 0.925 * height, skin), rod((0, 0, shoulder), (0.01, 0, 0.88 * height), 0.05, skin)]
@@ -122,6 +136,9 @@ def _figure(rng: np.random.Generator, height: float, upper: Look, lower: Look) -
         parts.append(merged([*thigh, box((0.27, 0.1, 0.09), (0.06, y, 0.045), shoe)]).swinging(leg))
         hang = (0.03, side * 0.29 * girth, 0.62 * height)
         hand = (0.08, side * 0.29 * girth, 0.46 * height)
-        sleeve = [rod((0, side * 0.21 * girth, shoulder - 0.03), hang, 0.05 * girth, upper), rod(hang, hand, 0.04 * girth, upper)]
+        sleeve = [
+            rod((0, side * 0.21 * girth, shoulder - 0.03), hang, 0.05 * girth, upper),
+            rod(hang, hand, 0.04 * girth, upper),
+        ]
         parts.append(merged([*sleeve, ball((0.05, 0.04, 0.07), hand, skin, 6, 4)]).swinging(arm))
     return merged(parts)

@@ -35,7 +35,9 @@ def leaves(
     first, second = sides / np.linalg.norm(sides, axis=2, keepdims=True) * rng.uniform(0.6, 1.2, (1, count, 1)) * size
     corners = np.stack([middles - first, middles - second * 0.6, middles + first, middles + second * 0.6], axis=1)
     rows = 4 * np.arange(count)[:, None]
-    mesh = make_mesh(corners.reshape(-1, 3), np.concatenate([rows + (0, 1, 2), rows + (0, 2, 3)], axis=1), Look(Kind.LEAF, (0, 0, 0)))
+    mesh = make_mesh(
+        corners.reshape(-1, 3), np.concatenate([rows + (0, 1, 2), rows + (0, 2, 3)], axis=1), Look(Kind.LEAF, (0, 0, 0))
+    )
     # Inner and lower leaves are darker, as less of the sky reaches them.
     open_sky = 0.55 + 0.45 * np.clip(np.linalg.norm(places, axis=1) * 0.6 + 0.5 * places[:, 2], 0, 1)
     shades = green[None] * (rng.uniform(0.75, 1.25, (count, 1)) * open_sky[:, None])
@@ -69,7 +71,9 @@ def hedge(rng: np.random.Generator) -> Model:
     """A clipped hedge, at times as large as a car."""
     length, width, height = rng.uniform(2.0, 5.0), rng.uniform(0.8, 1.8), rng.uniform(0.9, 1.6)
     colour = GREENS[rng.integers(3)]
-    heart = ball((length / 2, width / 2, height / 2), (0, 0, height / 2), Look(Kind.LEAF, tuple(0.3 * c for c in colour)), 8, 6)
+    heart = ball(
+        (length / 2, width / 2, height / 2), (0, 0, height / 2), Look(Kind.LEAF, tuple(0.3 * c for c in colour)), 8, 6
+    )
     count = int(140 * (length * width + 2 * height * (length + width)) / 2)
     shell = leaves(rng, (0, 0, height / 2), (length / 2, width / 2, height / 2), count, 0.11, solid=True, colour=colour)
     return model("", [heart, shell])
