@@ -20,7 +20,8 @@ CORE = [
 # Sparse convolution on NVIDIA GPUs. Its wheels end at Python 3.11; on later ones the core's own kernels are used.
 SPCONV = 'spconv-cu120>=2.3.6; python_version < "3.12" and platform_machine == "x86_64"'
 
-# Casts the simulator's rays. It needs some system libraries: apt-get install libusb-1.0-0 libgl1 libgomp1 libegl1 libx11-6
+# Casts the simulator's rays. It links system libraries:
+# apt-get install libusb-1.0-0 libgl1 libgomp1 libegl1 libx11-6
 OPEN3D = [
     'open3d-cpu>=0.18; sys_platform == "linux" and platform_machine == "x86_64"',
     'open3d>=0.18; sys_platform != "linux" or platform_machine != "x86_64"',

@@ -52,13 +52,28 @@ DUSK = Conditions(
     "dusk", 0.06, 0, (0.34, 0.17, 0.08), (0.085, 0.105, 0.17), (0.34, 0.21, 0.16), 0.5, 0.0025, 0.0, 0.0, 1.0, 4.0
 )
 RAIN = replace(
-    OVERCAST, name="rain", sky=(0.62, 0.66, 0.71), horizon=(0.56, 0.59, 0.62), haze=0.008, lidar_haze=0.004, wet=1.0,
-    dark=0.25, noise=2.2, rain=1.0,
-)  # fmt: skip
+    OVERCAST,
+    name="rain",
+    sky=(0.62, 0.66, 0.71),
+    horizon=(0.56, 0.59, 0.62),
+    haze=0.008,
+    lidar_haze=0.004,
+    wet=1.0,
+    dark=0.25,
+    noise=2.2,
+    rain=1.0,
+)
 FOG = replace(
-    OVERCAST, name="fog", sky=(0.85, 0.88, 0.9), horizon=(0.74, 0.76, 0.78), haze=0.026, lidar_haze=0.010, wet=0.3, dark=0.15,
+    OVERCAST,
+    name="fog",
+    sky=(0.85, 0.88, 0.9),
+    horizon=(0.74, 0.76, 0.78),
+    haze=0.026,
+    lidar_haze=0.010,
+    wet=0.3,
+    dark=0.15,
     noise=1.8,
-)  # fmt: skip
+)
 
 
 def make_conditions(rng: np.random.Generator) -> Conditions:

@@ -66,6 +66,11 @@ class Layout:
         """Where in its cycle the signal for traffic along an axis is: green, then amber, then red."""
         return (time / CYCLE_S + self.offsets[junction] + 0.5 * axis) % 1.0
 
+    def in_junction(self, street: Street, place: float, margin: float = STOP_M) -> bool:
+        """Whether a place on a street is in a junction, or nearer to one than `margin`."""
+        others = self.streets[1 - street.axis]
+        return any(abs(place - other.position) < other.half_width + margin for other in others)
+
 
 def make_layout(rng: np.random.Generator) -> Layout:
     """A street plan."""

@@ -20,7 +20,7 @@ from perception.simulation.stage import Built, Stage
 
 SLICES = 6
 RANGE_M = 105.0
-THRESHOLD = 0.9e-5  # of returned light, for a pulse to count; a white wall then reaches the range, asphalt 30 m
+THRESHOLD = 0.9e-5  # of light, for a pulse to count; a white wall reaches the range, asphalt 30 m
 FLICKER = 0.45  # standard deviation of the threshold's logarithm
 NOISE_M = 0.015
 AGENT_REACH_M = 110.0

@@ -12,7 +12,7 @@ CHECK_EVERY_S = 0.25
 
 
 def without_overlaps(agents: Sequence[Agent], ego: Motion, seconds: float) -> list[Agent]:
-    """Those agents that touch neither the car with the sensors nor an earlier agent, at any time from 0 to `seconds`."""
+    """Those agents that never, from 0 to `seconds`, touch the car with the sensors or an earlier agent."""
     kept, times = [], np.arange(-0.1, seconds + 0.2, CHECK_EVERY_S)
     ego_poses = ego.poses(times)
     heading = ego_poses[:, 2]

@@ -9,9 +9,10 @@ import numpy as np
 
 from perception.simulation.agents import Agent, Motion, Role
 from perception.simulation.layout import CORNER_M, GREEN_SHARE, KERB_M, LANE_M, PARKING_M, STOP_M, Block, Layout, Street
-from perception.simulation.meshes import cars, clutter, cycles, large_vehicles, people
+from perception.simulation.meshes import cars, cycles, large_vehicles, people
 from perception.simulation.meshes.model import Model
 from perception.simulation.overlaps import without_overlaps
+from perception.simulation.roadworks import Roadworks
 from perception.simulation.routes import Route, cross, drive, stroll
 from perception.simulation.traffic import Traveller, flow
 
@@ -91,7 +92,7 @@ def _traffic(rng: np.random.Generator, layout: Layout, center: np.ndarray) -> It
             for lane in range(street.lanes):
                 place = center[street.axis] - REACH_M + rng.uniform(0, density)
                 while place < center[street.axis] + REACH_M:
-                    if not _in_junction(layout, street, place):
+                    if not layout.in_junction(street, place):
                         yield _driver(rng, layout, street, forward, lane, place)
                     place += 13 + rng.exponential(density)
 
@@ -118,7 +119,7 @@ def _cyclists(rng: np.random.Generator, layout: Layout, center: np.ndarray) -> I
         axis = int(rng.integers(2))
         street = layout.streets[axis][np.argmin([abs(one.position - center[1 - axis]) for one in layout.streets[axis]])]
         place = center[axis] + rng.uniform(-60, 60)
-        if _in_junction(layout, street, place):
+        if layout.in_junction(street, place):
             continue
         body = cycles.bicycle(rng, rider=True)
         route = drive(rng, layout, street, bool(rng.random() < 0.5), street.lanes - 1, place, aside=1.1, turn=0.3)
@@ -158,12 +159,8 @@ def _distance(block: Block, point: np.ndarray) -> float:
     return float(np.linalg.norm(np.maximum(np.maximum(np.array(block.low) - point, point - np.array(block.high)), 0)))
 
 
-def _in_junction(layout: Layout, street: Street, place: float, margin: float = STOP_M) -> bool:
-    return any(abs(place - other.position) < other.half_width + margin for other in layout.streets[1 - street.axis])
-
-
 def _standing(rng: np.random.Generator, layout: Layout, ego: Route, center: np.ndarray) -> Iterator[Agent]:
-    works = _RoadworksPlan(rng, layout, ego, center)
+    works = Roadworks(rng, layout, ego, center)
     yield from works.agents()
     for street in (*layout.streets[0], *layout.streets[1]):
         if street.parking and abs(center[1 - street.axis] - street.position) < REACH_M:
@@ -174,7 +171,7 @@ def _standing(rng: np.random.Generator, layout: Layout, ego: Route, center: np.n
 
 
 def _parked_along(
-    rng: np.random.Generator, layout: Layout, street: Street, center: np.ndarray, works: _RoadworksPlan
+    rng: np.random.Generator, layout: Layout, street: Street, center: np.ndarray, works: Roadworks
 ) -> Iterator[Agent]:
     fill = rng.uniform(0.25, 0.85)
     for side in (1, -1):
@@ -184,7 +181,7 @@ def _parked_along(
             place += body.size[0] / 2 + rng.uniform(0.5, 1.4)
             across = street.position + side * (street.lanes * LANE_M + PARKING_M - 0.25 - body.size[1] / 2)
             spot = np.array([place, across] if street.axis == 0 else [across, place])
-            clear = not _in_junction(layout, street, place, STOP_M + body.size[0] / 2 + 1)
+            clear = not layout.in_junction(street, place, STOP_M + body.size[0] / 2 + 1)
             if clear and rng.random() < fill and not works.covers(spot):
                 right_of_way = (side < 0) == (street.axis == 0)
                 heading = (0.0 if right_of_way else np.pi) + street.axis * np.pi / 2 + rng.normal(0, 0.02)
@@ -206,6 +203,8 @@ def _on_block(rng: np.random.Generator, block: Block) -> Iterator[Agent]:
     low, high = np.array(block.low), np.array(block.high)
     for _ in range(rng.integers(0, 4)):
         yield from _leaning_row(rng, low, high)
+    for _ in range(rng.integers(0, 3)):
+        yield _sitter(rng, low, high, block.sidewalk)
     if block.use == "lot":
         yield from _lot(rng, low + block.sidewalk + 1, high - block.sidewalk - 1)
 
@@ -220,6 +219,17 @@ def _leaning_row(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) ->
         place = start + k * rng.uniform(0.8, 1.1)
         spot = (place, across) if along == 0 else (across, place)
         yield Agent(0, builder(rng, rider=False), Role.LEANS, (*spot, heading + rng.normal(0, 0.12)), base=KERB_M)
+
+
+def _sitter(rng: np.random.Generator, low: np.ndarray, high: np.ndarray, sidewalk: float) -> Agent:
+    """Someone on a bench, which scenery adds, facing the street."""
+    along, edge = int(rng.integers(2)), int(rng.integers(2))
+    place = rng.uniform(low[along] + 8, max(high[along] - 8, low[along] + 8.1))
+    across = low[1 - along] + sidewalk - 0.5 if edge == 0 else high[1 - along] - sidewalk + 0.5
+    outwards = -1 if edge == 0 else 1
+    heading = outwards * np.pi / 2 if along == 0 else (0.0 if outwards > 0 else np.pi)
+    spot = (place, across) if along == 0 else (across, place)
+    return Agent(0, people.sitting(rng), Role.SITS, (*spot, heading), base=KERB_M)
 
 
 def _lot(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> Iterator[Agent]:
@@ -241,64 +251,3 @@ def _lot(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> Iterato
 def _heavy(rng: np.random.Generator) -> Model:
     builders = (large_vehicles.trailer, large_vehicles.truck, large_vehicles.construction_vehicle, large_vehicles.bus)
     return builders[int(rng.choice(4, p=[0.45, 0.25, 0.2, 0.1]))](rng)
-
-
-class _RoadworksPlan:
-    """A stretch of kerb-side road that is closed: barriers and cones around a machine and its crew."""
-
-    def __init__(self, rng: np.random.Generator, layout: Layout, ego: Route, center: np.ndarray) -> None:
-        self._rng, self._places = rng, []
-        zones = rng.integers(0, 4)
-        streets = [one for group in layout.streets for one in group if one.parking or one.lanes == 2]
-        for _ in range(30):
-            if not streets or len(self._places) >= zones:
-                break
-            street = streets[rng.integers(len(streets))]
-            side, length = int(rng.choice([-1, 1])), rng.uniform(12, 24)
-            place = center[street.axis] + rng.uniform(-50, 50)
-            inside = street.half_width - (PARKING_M if street.parking else LANE_M)
-            across = street.position + side * (inside + street.half_width) / 2
-            spot = np.array([place, across] if street.axis == 0 else [across, place])
-            blocked = any(
-                _in_junction(layout, street, place + shift, 7) for shift in np.linspace(-length / 2, length / 2, 6)
-            )
-            far = abs(spot - center).max() > 55 or np.linalg.norm(ego.points - spot, axis=1).min() < 3.2
-            if not (blocked or far):
-                self._places.append((street, side, spot, length, street.half_width - inside))
-
-    def covers(self, spot: np.ndarray) -> bool:
-        """Whether a parked car would stand in it."""
-        return any(np.abs(spot - middle).max() < length / 2 + 5 for _, _, middle, length, _ in self._places)
-
-    def agents(self) -> Iterator[Agent]:
-        for street, side, middle, length, width in self._places:
-            turn = street.axis * np.pi / 2
-            to_city = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-            inner = -side * (1 if street.axis == 0 else -1)
-            for body, role, (x, y), heading in self._things(length, width, inner):
-                yield Agent(0, body, role, (*(to_city @ (x, y) + middle), heading + turn))
-
-    def _things(
-        self, length: float, width: float, inner: int
-    ) -> Iterator[tuple[Model, Role, tuple[float, float], float]]:
-        """In the stretch's own frame: x along the street, the carriageway on the `inner` side of y."""
-        rng, edge = self._rng, inner * (width / 2 - 0.2)
-        x = -length / 2
-        fence = clutter.barrier if rng.random() < 0.6 else clutter.traffic_cone
-        while x < length / 2:
-            body = fence(rng)
-            yield body, Role.LIES, (x, edge), np.pi / 2 + rng.normal(0, 0.06)
-            x += max(body.size[1] + rng.uniform(0.1, 0.6), 1.6)
-        for end in (-1, 1):
-            for y in np.arange(-width / 2 + 0.4, width / 2, 0.9):
-                yield clutter.traffic_cone(rng), Role.LIES, (end * (length / 2 + 1.2), y), rng.uniform(-3, 3)
-        if rng.random() < 0.75:
-            machine = large_vehicles.construction_vehicle(rng)
-            yield machine, Role.PARKED, (rng.uniform(-2, 2), 0.1 * -inner), rng.choice([0, np.pi])
-        for _ in range(rng.integers(1, 4)):
-            yield (
-                people.worker(rng),
-                Role.WALKS,
-                (rng.choice([-1, 1]) * rng.uniform(4.5, length / 2), 0.0),
-                rng.uniform(-3, 3),
-            )

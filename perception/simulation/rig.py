@@ -52,7 +52,7 @@ class Lens:
 
 
 def lens(camera: str, size: tuple[int, int]) -> Lens:
-    """A camera's numbers at an image size: as wide a view as the real one's, the principal point a bit below the middle."""
+    """A camera's numbers at an image size: as wide a view as the real one's, centred a bit below the middle."""
     width, height = size
     focal = (BACK_FOCAL_PX if camera == "CAM_BACK" else FOCAL_PX) * width / REAL_WIDTH_PX
     return Lens(width, height, focal, 0.51 * width - 0.5, 0.545 * height - 0.5)

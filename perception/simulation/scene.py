@@ -9,6 +9,7 @@ import numpy as np
 
 from calibration.transform import Transform
 from perception.nuscenes import CAMERAS
+from perception.simulation.agents import Role
 from perception.simulation.annotate import Label, annotate
 from perception.simulation.camera import Shot, shoot
 from perception.simulation.conditions import Conditions, make_conditions
@@ -66,7 +67,8 @@ class Scene:
         standing = [agent for agent in population.agents if agent.motion is None]
         taken = np.array([(*agent.place[:2], max(agent.model.size[:2]) / 2) for agent in standing]).reshape(-1, 3)
         self.conditions: Conditions = make_conditions(self._random(CONDITIONS))
-        scenery = make_scenery(self._random(SCENERY), self.layout, way, taken)
+        seats = np.array([agent.place for agent in standing if agent.role is Role.SITS]).reshape(-1, 3)
+        scenery = make_scenery(self._random(SCENERY), self.layout, way, taken, seats)
         self.stage = Stage(population, scenery, self.conditions)
         self.middle = way.mean(axis=0)
 
@@ -111,7 +113,7 @@ class Scene:
         categories = {agent.model.category for agent in self.stage.agents}
         words = [self.conditions.name]
         words += ["roadworks"] if "movable_object.barrier" in categories else []
-        words += ["parked cars"] if any(agent.role.value == "parked" for agent in self.stage.agents) else []
+        words += ["parked cars"] if any(agent.role is Role.PARKED for agent in self.stage.agents) else []
         words += ["bus"] if "vehicle.bus.rigid" in categories else []
         words += ["wide street" if any(one.lanes > 1 for one in self.layout.streets[0]) else "narrow streets"]
         return ", ".join(words)

@@ -37,13 +37,19 @@ class Scenery:
     lamps: np.ndarray  # (L, 3) street lamps
 
 
-def make_scenery(rng: np.random.Generator, layout: Layout, way: np.ndarray, taken: np.ndarray) -> Scenery:
-    """Everything around a way (K, 2); furniture keeps off places taken (M, 3): x, y, radius."""
+def make_scenery(
+    rng: np.random.Generator, layout: Layout, way: np.ndarray, taken: np.ndarray, seats: np.ndarray
+) -> Scenery:
+    """Everything around a way (K, 2).
+
+    Furniture keeps off places taken (M, 3): x, y, radius. Under those who sit (S, 3), x, y, heading, are benches.
+    """
     plot = _Plot(rng, layout, way, taken)
     parts = [*_ground(rng, layout), *_markings(rng, layout)]
     for block in layout.blocks:
         parts += plot.block(block)
     parts += _signals(layout, plot)
+    parts += [clutter.bench(rng).mesh.moved(-0.22).moved(x, y, KERB_M, heading) for x, y, heading in seats]
     return Scenery(merged(parts), np.array(plot.lamps).reshape(-1, 3))
 
 
@@ -245,10 +251,8 @@ class _Plot:
             if self.free(x, y, 0.3):
                 yield clutter.traffic_sign(rng).moved(x, y, KERB_M, heading + rng.choice([-1, 1]) * np.pi / 2)
             return
-        if kind < 0.16:
-            body = clutter.shelter(rng)
-        else:
-            body = any_of(LONG_CLUTTER if kind < 0.4 else SMALL_CLUTTER, rng)
+        others = LONG_CLUTTER if kind < 0.4 else SMALL_CLUTTER
+        body = clutter.shelter(rng) if kind < 0.16 else any_of(others, rng)
         if self.free(x, y, 0.5 * max(body.size[:2])):
             turn = 0.0 if kind < 0.4 else rng.normal(0, 0.3)
             yield body.mesh.moved(x, y, KERB_M, heading + turn)

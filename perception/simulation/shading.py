@@ -11,7 +11,6 @@ from perception.simulation.conditions import Conditions
 from perception.simulation.textures import LEAF, RETRO, cloudy, noise, surface
 
 GROUND_TONE = 0.12
-SUN_COLUMNS = 3
 
 
 class Light(NamedTuple):
@@ -98,7 +97,7 @@ def facing_normals(buffer, directions):
 @compiled
 def heaven(dx, dy, dz, light):
     """The sky in a direction."""
-    clouds, dark = light.weather[0], light.weather[3]
+    clouds = light.weather[0]
     lift = max(dz, 0.0) ** 0.55
     r = light.horizon[0] * (1 - lift) + 0.55 * light.sky[0] * lift
     g = light.horizon[1] * (1 - lift) + 0.75 * light.sky[1] * lift

@@ -90,7 +90,7 @@ def facade(r, g, b, style, u, v, footprint, dark):
             warm = 1.0 - 0.2 * dark
             red, green, blue = hashed(ix, iy, seed + 1), hashed(ix, iy, seed + 2), hashed(ix, iy, seed + 5)
             red, green, blue = 0.75 + 0.5 * red, 0.75 + 0.5 * green, 0.75 + 0.5 * blue
-            return 0.02 + goods * red, 0.02 + goods * green * warm, 0.025 + goods * blue * warm * warm, 0.7, 2.2 * lamps
+            return 0.02 + goods * red, 0.02 + goods * green * warm, 0.025 + goods * blue * warm * warm, 0.7, 1.2 * lamps
         blind = 0.3 if hashed(iu, iv, seed + 4) < 0.3 and fv > 0.45 + 0.3 * here else 0.0
         if lit > 0:
             return 0.30 + blind, 0.24 + 0.8 * blind, 0.13 + 0.5 * blind, 0.2, lit
@@ -201,7 +201,7 @@ def surface(kind, r, g, b, style, u, v, footprint, time, dark, wet):
     """A material at a point -> red, green, blue (albedo), gloss 0-1, and light of its own in its colour."""
     if kind == FACADE:
         return facade(r, g, b, style, u, v, footprint, dark)
-    if kind == ASPHALT or kind == PAVING or kind == GRASS or kind == MARKING:
+    if kind in (ASPHALT, PAVING, GRASS, MARKING):
         r, g, b, gloss = ground(kind, r, g, b, style, u, v, footprint, wet)
         return r, g, b, gloss, 0.0
     if kind == PAINT:

@@ -10,10 +10,18 @@ from perception.simulation.looks import BROWN, DARK, GREEN, GREY, RED, Kind, Loo
 WALLS = tuple(
     from_srgb(*rgb)
     for rgb in (
-        (150, 82, 62), (128, 72, 58), (186, 176, 156), (206, 196, 176), (160, 160, 158), (122, 118, 114), (196, 170, 132),
-        (170, 140, 118), (96, 104, 114), (212, 208, 200),
+        (150, 82, 62),
+        (128, 72, 58),
+        (186, 176, 156),
+        (206, 196, 176),
+        (160, 160, 158),
+        (122, 118, 114),
+        (196, 170, 132),
+        (170, 140, 118),
+        (96, 104, 114),
+        (212, 208, 200),
     )
-)  # fmt: skip
+)
 
 
 def building(rng: np.random.Generator, length: float, width: float) -> Mesh:

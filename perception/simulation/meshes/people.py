@@ -15,10 +15,21 @@ STRIDE_M = 1.45  # two steps of an adult
 CLOTHES = tuple(
     from_srgb(*rgb)
     for rgb in (
-        (30, 32, 38), (44, 52, 70), (70, 70, 74), (120, 116, 110), (196, 192, 184), (150, 34, 40), (40, 84, 60),
-        (36, 66, 128), (200, 150, 60), (92, 62, 46), (170, 96, 120), (24, 26, 28), (80, 130, 160),
+        (30, 32, 38),
+        (44, 52, 70),
+        (70, 70, 74),
+        (120, 116, 110),
+        (196, 192, 184),
+        (150, 34, 40),
+        (40, 84, 60),
+        (36, 66, 128),
+        (200, 150, 60),
+        (92, 62, 46),
+        (170, 96, 120),
+        (24, 26, 28),
+        (80, 130, 160),
     )
-)  # fmt: skip
+)
 HAIR = tuple(from_srgb(*rgb) for rgb in ((24, 20, 18), (60, 42, 30), (130, 96, 56), (120, 118, 114), (90, 40, 24)))
 
 
@@ -90,8 +101,11 @@ def swung(mesh: Mesh, height: float, phase: float, amplitude: float) -> np.ndarr
     vertices = mesh.vertices.copy()
     swing = amplitude * np.sin(2 * np.pi * phase)
     for limb, pivot, angle in (
-        (LEFT_LEG, HIP, swing), (RIGHT_LEG, HIP, -swing), (LEFT_ARM, SHOULDER, -0.8 * swing), (RIGHT_ARM, SHOULDER, 0.8 * swing),
-    ):  # fmt: skip
+        (LEFT_LEG, HIP, swing),
+        (RIGHT_LEG, HIP, -swing),
+        (LEFT_ARM, SHOULDER, -0.8 * swing),
+        (RIGHT_ARM, SHOULDER, 0.8 * swing),
+    ):
         rows = mesh.limbs == limb
         x, z = vertices[rows, 0], vertices[rows, 2] - pivot * height
         vertices[rows, 0] = np.cos(angle) * x + np.sin(angle) * z

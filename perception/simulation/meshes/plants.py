@@ -35,9 +35,7 @@ def leaves(
     first, second = sides / np.linalg.norm(sides, axis=2, keepdims=True) * rng.uniform(0.6, 1.2, (1, count, 1)) * size
     corners = np.stack([middles - first, middles - second * 0.6, middles + first, middles + second * 0.6], axis=1)
     rows = 4 * np.arange(count)[:, None]
-    mesh = make_mesh(
-        corners.reshape(-1, 3), np.concatenate([rows + (0, 1, 2), rows + (0, 2, 3)], axis=1), Look(Kind.LEAF, (0, 0, 0))
-    )
+    mesh = make_mesh(corners.reshape(-1, 3), rows + np.array([0, 1, 2, 0, 2, 3]), Look(Kind.LEAF, (0, 0, 0)))
     # Inner and lower leaves are darker, as less of the sky reaches them.
     open_sky = 0.55 + 0.45 * np.clip(np.linalg.norm(places, axis=1) * 0.6 + 0.5 * places[:, 2], 0, 1)
     shades = green[None] * (rng.uniform(0.75, 1.25, (count, 1)) * open_sky[:, None])

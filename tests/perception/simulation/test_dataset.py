@@ -1,4 +1,4 @@
-"""What is on disk: the whole schema, for the official development kit and for our reader, the same for the same seed."""
+"""What is on disk: the whole schema, for the development kit and for our reader, the same for the same seed."""
 
 import json
 import shutil
