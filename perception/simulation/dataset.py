@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -175,12 +176,11 @@ def _simulated(out: Path, settings: Settings, numbers: list[int], workers: int) 
 
 def _work(out: Path, settings: Settings, number: int, mouth: Connection) -> None:
     """In a process of its own: what goes wrong with the input is told, anything else shows its traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then ends this process
     try:
         record_scene(out, settings, number)
     except InputError as error:
         mouth.send(str(error))
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
         raise SystemExit(1) from None
 
 

@@ -27,7 +27,7 @@ AGENT_REACH_M = 110.0
 
 
 def sweep(stage: Stage, end: float, rng: np.random.Generator) -> np.ndarray:
-    """The cloud of the turn that ends at a time [s] -> (N, 5) float32 x, y, z, intensity 0-255, ring; in firing order."""
+    """The cloud of the turn that ends at a time [s] -> (N, 5) float32 x, y, z, intensity 0-255, ring, as fired."""
     rays, city_from_lidar = _rays(stage, end)
     hits, kinds, colours = _nearest(stage, rays, end)
     directions = rays[:, 3:]

@@ -154,7 +154,7 @@ def test_truth_scores_a_perfect_average_precision(devkit, tmp_path):
     metrics, _ = scorer.evaluate()
     present = {box.detection_name for token in scorer.gt_boxes.sample_tokens for box in scorer.gt_boxes[token]}
     assert len(present) >= 3
-    assert {name: metrics.mean_dist_aps[name] for name in present} == dict.fromkeys(present, 1.0)
+    assert {name: metrics.mean_dist_aps[name] for name in present} == pytest.approx(dict.fromkeys(present, 1.0))
     assert max(metrics.get_label_tp(name, "trans_err") for name in present) < 1e-6
 
 
