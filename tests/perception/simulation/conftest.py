@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from calibration.errors import InputError
+from perception.simulation.raycast import require
 from perception.simulation.scene import Scene, Settings
 
 SETTINGS = Settings(seed=5, size=(96, 54), seconds=1.0, camera_sweeps=True)
@@ -11,9 +13,13 @@ SCENES, TRAIN_SHARE = 2, 0.5
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here casts rays, or needs what does."""
-    pytest.importorskip("numba")
-    pytest.importorskip("open3d", exc_type=ImportError)
+    """Nothing here runs without the extra `sim` and the system libraries that it links."""
+    try:
+        require()
+    except InputError as error:
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason=str(error)))
 
 
 @pytest.fixture(scope="session")
