@@ -23,7 +23,16 @@ SPCONV = 'spconv-cu120>=2.3.6; python_version < "3.12" and platform_machine == "
 # One process or many on any device; the loop itself is ours. The curves are TensorBoard's.
 TRAIN = ["lightning-fabric>=2.4", "tensorboard>=2.15"]
 
+# Casts the simulator's rays. It links system libraries:
+# apt-get install libusb-1.0-0 libgl1 libgomp1 libegl1 libx11-6
+OPEN3D = [
+    'open3d-cpu>=0.18; sys_platform == "linux" and platform_machine == "x86_64"',
+    'open3d>=0.18; sys_platform != "linux" or platform_machine != "x86_64"',
+]
+SIMULATION = [*OPEN3D, "numba>=0.59"]
+
 EXTRAS = {
+    "sim": SIMULATION,
     "gpu": [SPCONV],
     # Peers' models side by side. mmcv has no wheel for recent torch and is then built from source, which takes minutes.
     "mmdet3d": ["mmdet3d>=1.4,<1.5", "mmdet>=3.0,<3.4", "mmengine>=0.10,<1", "mmcv>=2.0,<2.2"],
@@ -41,8 +50,7 @@ EXTRAS = {
     "train": TRAIN,
     "view": [
         "rerun-sdk>=0.23",
-        'open3d-cpu>=0.18; sys_platform == "linux" and platform_machine == "x86_64"',
-        'open3d>=0.18; sys_platform != "linux" or platform_machine != "x86_64"',
+        *OPEN3D,
     ],
     "test": [
         *TRAIN,
@@ -51,6 +59,7 @@ EXTRAS = {
         "ruff>=0.12",
         "nuscenes-devkit==1.2.0",  # the official scores, and an oracle; it needs numpy<2
         "pyquaternion>=0.9.9",
+        *SIMULATION,
         SPCONV,  # an oracle for our sparse convolutions, on the CPU too
     ],
 }

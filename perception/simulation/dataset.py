@@ -1,0 +1,242 @@
+"""A whole dataset on disk: scenes side by side, each marked when it is done, the tables when all are.
+
+    OUT/samples, OUT/sweeps, OUT/maps     files of scenes, written as they come
+    OUT/.simulation/settings.json         what the dataset is made with
+    OUT/.simulation/scene-0001.json       a scene's rows: there only when its files are complete
+    OUT/v1.0-sim                          the tables: there only when every scene is
+
+So whatever interrupts a run, the same command goes on after the last complete scene, and no reader takes half a
+dataset for a whole one. A dataset can also grow: the same command with more scenes adds what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+import numpy as np
+
+from calibration.errors import InputError
+from calibration.files import write_atomically
+from perception.nuscenes import LIDAR
+from perception.simulation.maps import drivable_mask
+from perception.simulation.raycast import require
+from perception.simulation.rig import SENSORS
+from perception.simulation.scene import Moment, Scene, Settings
+from perception.simulation.tables import MAP_EXTENT_M, PER_SCENE, VERSION, SceneTables, fixed_tables, scene_name
+
+JPEG_QUALITY = 92
+PROGRESS_FOLDER = ".simulation"
+FORMAT = 1  # raised whenever the same seed would give other bytes
+GO_ON = "give the same command again when there is, to go on"
+Progress = Callable[[Iterable[int], int], Iterator[int]]
+
+
+class SceneError(InputError):
+    """What a worker reported, in its words."""
+
+    def __init__(self, text: str) -> None:
+        ValueError.__init__(self, text)
+
+
+def simulate(out: Path, settings: Settings, scenes: int, train_share: float, workers: int, progress: Progress) -> int:
+    """Write, or complete, a dataset of so many scenes -> how many were simulated now.
+
+    The same settings give the same bytes for any number of workers. Raises InputError for settings that make no sense,
+    a folder that can't be written to or holds anything else, a full disk, and a missing open3d or numba.
+    """
+    _check(settings, scenes, train_share, workers)
+    require()
+    _claim(out, settings)
+    missing = [number for number in range(scenes) if not _rows_file(out, number).is_file()]
+    for _ in progress(_simulated(out, settings, missing, workers), len(missing)):
+        pass
+    _write_tables(out, scenes, train_share)
+    return len(missing)
+
+
+def record_scene(out: Path, settings: Settings, number: int) -> None:
+    """Write one scene's files, then the rows that say they are complete."""
+    scene = Scene(settings, number)
+    tables = SceneTables(settings, number, scene)
+    _put(out / tables.map_file, drivable_mask(scene.layout, tables.world_from_city, MAP_EXTENT_M))
+    for moment in scene:
+        for sensor, file in tables.add(moment).items():
+            _put(out / file, _encoded(moment, sensor))
+    _put(_rows_file(out, number), json.dumps(tables.finished()).encode())
+
+
+def _encoded(moment: Moment, sensor: str) -> bytes:
+    import cv2
+
+    if sensor == LIDAR:
+        return moment.cloud.astype("<f4").tobytes()
+    image = np.ascontiguousarray(moment.shots[sensor].image[..., ::-1])
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write a file whole."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise InputError(str(path), "room to write it", error.strerror or str(error), GO_ON) from None
+
+
+def _check(settings: Settings, scenes: int, train_share: float, workers: int) -> None:
+    width, height = settings.size
+    if not (32 <= width <= 4096 and 32 <= height <= 4096 and width % 2 == 0 and height % 2 == 0):
+        raise InputError("image size", "even numbers of pixels from 32 to 4096", f"{width}x{height}")
+    if not 0.2 <= height / width <= 2:
+        raise InputError("image size", "an aspect that a camera has, 5:1 to 1:2", f"{width}x{height}")
+    if not 1 <= settings.seconds <= 60:
+        raise InputError("seconds", "1 to 60", f"{settings.seconds:g}")
+    if not 1 <= scenes <= 9999:
+        raise InputError("scenes", "1 to 9999", f"{scenes}")
+    if not 0 <= train_share <= 1:
+        raise InputError("split ratio", "0 to 1, the share of scenes to train with", f"{train_share:g}")
+    if settings.seed < 0:
+        raise InputError("seed", "a number >= 0", f"{settings.seed}")
+    if workers < 1:
+        raise InputError("workers", "at least 1", f"{workers}")
+
+
+def _claim(out: Path, settings: Settings) -> None:
+    """Make the folders; InputError where the place is taken by anything but the same dataset."""
+    ours = out / PROGRESS_FOLDER / "settings.json"
+    wanted = json.dumps({"format": FORMAT, **asdict(settings)}, sort_keys=True)
+    try:
+        if ours.is_file():
+            _compare(out, json.loads(ours.read_text()), json.loads(wanted))
+        elif out.is_dir() and any(out.iterdir()):
+            raise InputError(str(out), "an empty folder, or one that this command began", "other files in it")
+        for folder in (
+            PROGRESS_FOLDER,
+            "maps",
+            *(f"{kind}/{sensor}" for kind in ("samples", "sweeps") for sensor in SENSORS),
+        ):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(str(out), "a folder to write to", getattr(error, "strerror", None) or str(error)) from None
+    write_atomically(ours, wanted)
+
+
+def _compare(out: Path, present: dict, wanted: dict) -> None:
+    for name, value in wanted.items():
+        if present.get(name) != value:
+            raise InputError(f"{out}: {name}", f"{present.get(name)}, as begun", f"{value}", "use another folder")
+
+
+def _rows_file(out: Path, number: int) -> Path:
+    return out / PROGRESS_FOLDER / f"{scene_name(number)}.json"
+
+
+def _simulated(out: Path, settings: Settings, numbers: list[int], workers: int) -> Iterator[int]:
+    """Scenes' numbers, each when it is written."""
+    if workers == 1 or len(numbers) < 2:
+        for number in numbers:
+            record_scene(out, settings, number)
+            yield number
+        return
+    # A process a scene: whatever a scene takes in memory is given back. They are spawned, since Open3D has threads.
+    context, waiting, running = multiprocessing.get_context("spawn"), list(numbers), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                number = waiting.pop(0)
+                ear, mouth = context.Pipe(duplex=False)
+                process = context.Process(target=_work, args=(out, settings, number, mouth), daemon=True)
+                process.start()
+                mouth.close()
+                running[process.sentinel] = (process, ear, number)
+            for sentinel in wait(list(running)):
+                process, ear, number = running.pop(sentinel)
+                _raise_what_failed(process, ear, number)
+                yield number
+    finally:
+        for process, _, _ in running.values():
+            process.terminate()
+        for process, _, _ in running.values():
+            process.join()
+
+
+def _work(out: Path, settings: Settings, number: int, mouth: Connection) -> None:
+    """In a process of its own: what goes wrong with the input is told, anything else shows its traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then ends this process
+    try:
+        record_scene(out, settings, number)
+    except InputError as error:
+        mouth.send(str(error))
+        raise SystemExit(1) from None
+
+
+def _raise_what_failed(process: multiprocessing.Process, ear: Connection, number: int) -> None:
+    process.join()
+    if process.exitcode == 0:
+        return
+    try:
+        raise SceneError(ear.recv())
+    except EOFError:
+        got = f"exit code {process.exitcode}"
+        raise InputError(
+            scene_name(number), "a process that finishes", got, "use fewer --workers if memory is short"
+        ) from None
+
+
+def _write_tables(out: Path, scenes: int, train_share: float) -> None:
+    """The tables of all scenes, one scene in memory at a time, moved into place when complete."""
+    folder = out / f".{VERSION}.part"
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for table, rows in fixed_tables().items():
+            (folder / f"{table}.json").write_text(_listed(map(json.dumps, rows)))
+        _write_scenes(out, folder, scenes)
+        (folder / "splits.json").write_text(json.dumps(_splits(scenes, train_share), indent=1))
+        shutil.rmtree(out / VERSION, ignore_errors=True)
+        os.replace(folder, out / VERSION)
+    except OSError as error:
+        raise InputError(str(out / VERSION), "room to write the tables", error.strerror or str(error), GO_ON) from None
+
+
+def _listed(rows: Iterable[str]) -> str:
+    return "[\n" + ",\n".join(rows) + "\n]\n"
+
+
+def _write_scenes(out: Path, folder: Path, scenes: int) -> None:
+    with ExitStack() as stack:
+        files = {table: stack.enter_context((folder / f"{table}.json").open("w")) for table in PER_SCENE}
+        for number in range(scenes):
+            for table, rows in json.loads(_rows_file(out, number).read_text()).items():
+                opening = "[\n" if number == 0 else ",\n"
+                files[table].write(opening + ",\n".join(map(json.dumps, rows)))
+        for file in files.values():
+            file.write("\n]\n")
+
+
+def _splits(scenes: int, train_share: float) -> dict[str, list[str]]:
+    """Scenes to validate with, spread evenly, so that a dataset that grows keeps each scene's part."""
+
+    def validates(number: int) -> bool:
+        share = 1 - train_share
+        return int((number + 1) * share + 1e-9) > int(number * share + 1e-9)
+
+    names = {number: scene_name(number) for number in range(scenes)}
+    return {
+        "sim_train": [name for number, name in names.items() if not validates(number)],
+        "sim_val": [name for number, name in names.items() if validates(number)],
+    }

@@ -1,0 +1,138 @@
+"""LIDAR_TOP: 32 beams that turn once in 50 ms while the car and everyone else moves.
+
+Each column of 32 beams has its own car pose; agents move on from slice to slice of the turn. As in nuScenes, a cloud
+is given in the sensor's frame at the sweep's end with the car's own motion undone, so what stands still is sharp and
+what moves is where it was when it was hit. A pulse returns if enough of its light comes back: reflectance times the
+cosine of incidence over the distance squared, less what haze takes, against a threshold that flickers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calibration.transform import Transform
+from perception.simulation.agents import Agent
+from perception.simulation.conditions import Conditions
+from perception.simulation.looks import lidar_responses
+from perception.simulation.raycast import Hits
+from perception.simulation.rig import COLUMNS, EGO_FROM_LIDAR, ELEVATIONS_DEG, RINGS, SWEEP_US, azimuth_deg, ego_poses
+from perception.simulation.stage import Built, Stage
+
+SLICES = 6
+RANGE_M = 105.0
+THRESHOLD = 0.9e-5  # of light, for a pulse to count; a white wall reaches the range, asphalt 30 m
+FLICKER = 0.45  # standard deviation of the threshold's logarithm
+NOISE_M = 0.015
+AGENT_REACH_M = 110.0
+
+
+def sweep(stage: Stage, end: float, rng: np.random.Generator) -> np.ndarray:
+    """The cloud of the turn that ends at a time [s] -> (N, 5) float32 x, y, z, intensity 0-255, ring, as fired."""
+    rays, city_from_lidar = _rays(stage, end)
+    hits, kinds, colours = _nearest(stage, rays, end)
+    directions = rays[:, 3:]
+    incidence = np.abs((hits.normals * directions).sum(axis=1)) / np.maximum(np.linalg.norm(hits.normals, axis=1), 1e-9)
+    returned, reflectance = _returned(hits.distances, incidence, kinds, colours, stage.conditions, rng)
+    distances = hits.distances + rng.normal(0, NOISE_M, len(rays)).astype(np.float32)
+    intensity = np.clip(reflectance * incidence**0.5 * 110, 0, 255)
+    returned, distances, intensity = _in_the_air(returned, distances, intensity, stage.conditions, rng)
+    points_city = rays[:, :3] + directions * distances[:, None]
+    rings = np.tile(np.arange(RINGS), COLUMNS)
+    cloud = np.column_stack(
+        [city_from_lidar.inverse().apply(points_city[returned]), np.floor(intensity[returned]), rings[returned]]
+    )
+    return cloud.astype(np.float32)
+
+
+def column_times(end: float) -> np.ndarray:
+    """When each column of the turn that ends at `end` fires [s]."""
+    return end - SWEEP_US / 1e6 * (1 - np.arange(COLUMNS) / COLUMNS)
+
+
+def beams() -> np.ndarray:
+    """Unit directions (columns, rings, 3) in the lidar's frame."""
+    azimuths = np.radians(azimuth_deg(np.arange(COLUMNS)))[:, None]
+    elevations = np.radians(ELEVATIONS_DEG)[None]
+    flat = np.cos(elevations)
+    return np.stack(np.broadcast_arrays(flat * np.cos(azimuths), flat * np.sin(azimuths), np.sin(elevations)), axis=-1)
+
+
+def _rays(stage: Stage, end: float) -> tuple[np.ndarray, Transform]:
+    """Rays (columns x rings, 6) in the city, and `city_from_lidar` at the end."""
+    rotations, translations = ego_poses(stage.ego, np.r_[column_times(end), end])
+    turned = rotations @ EGO_FROM_LIDAR.rotation
+    origins = rotations @ EGO_FROM_LIDAR.translation + translations
+    directions = np.einsum("cij,crj->cri", turned[:-1], beams())
+    rays = np.concatenate([np.broadcast_to(origins[:-1, None], directions.shape), directions], axis=2)
+    return np.ascontiguousarray(rays.reshape(-1, 6), np.float32), Transform(turned[-1], origins[-1])
+
+
+def _nearest(stage: Stage, rays: np.ndarray, end: float) -> tuple[Hits, np.ndarray, np.ndarray]:
+    """The nearer of what stands and what moves, and its kind and colour."""
+    hits = stage.static.caster.first_hits(rays)
+    rows = np.where(np.isfinite(hits.distances), hits.triangles, 0)
+    kinds, colours = stage.static.surfaces.kinds[rows].copy(), stage.static.surfaces.colours[rows].copy()
+    hits = Hits(*(array.copy() for array in hits))
+    for columns in np.array_split(np.arange(COLUMNS), SLICES):
+        part = slice(columns[0] * RINGS, (columns[-1] + 1) * RINGS)
+        time = float(column_times(end)[columns].mean())
+        built = _swept_over(stage, rays[part], time)
+        _take_nearer(hits, kinds, colours, part, rays[part], built)
+    return hits, kinds, colours
+
+
+def _take_nearer(
+    hits: Hits, kinds: np.ndarray, colours: np.ndarray, part: slice, rays: np.ndarray, built: Built
+) -> None:
+    found = built.caster.first_hits(rays)
+    nearer = np.flatnonzero(found.distances < hits.distances[part])
+    rows = part.start + nearer
+    hits.distances[rows], hits.normals[rows] = found.distances[nearer], found.normals[nearer]
+    kinds[rows] = built.surfaces.kinds[found.triangles[nearer]]
+    colours[rows] = built.surfaces.colours[found.triangles[nearer]]
+
+
+def _swept_over(stage: Stage, rays: np.ndarray, time: float) -> Built:
+    """Those movers whom a slice of the turn can hit."""
+    origin, middle = rays[0, :2], rays[len(rays) // 2, 3:5]
+    half_slice = np.pi / SLICES + 0.03
+
+    def within(agent: Agent) -> bool:
+        offset = agent.pose(time)[:2] - origin
+        distance, radius = np.hypot(*offset), np.hypot(*agent.model.size[:2]) / 2
+        if distance < radius + 1:
+            return True
+        apart = np.arccos(np.clip(offset @ middle / (distance * np.hypot(*middle)), -1, 1))
+        return distance < AGENT_REACH_M and apart < half_slice + np.arcsin(min(radius / distance, 1))
+
+    return stage.built([agent for agent in stage.moving if within(agent)], time)
+
+
+def _returned(
+    distances: np.ndarray,
+    incidence: np.ndarray,
+    kinds: np.ndarray,
+    colours: np.ndarray,
+    conditions: Conditions,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which pulses come back, and the reflectance that each met."""
+    base, by_colour, gloss, wet, through = lidar_responses()[kinds].T
+    reflectance = (base + by_colour * colours.mean(axis=1)) * (1 - conditions.wet * (1 - wet))
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        light = reflectance * incidence**gloss * np.exp(-2 * conditions.lidar_haze * distances) / distances**2
+    threshold = THRESHOLD * np.exp(rng.normal(0, FLICKER, len(distances)))
+    passed = rng.random(len(distances)) < through
+    stray = rng.random(len(distances)) < 0.01
+    return (light > threshold) & (distances < RANGE_M) & (distances > 0.9) & ~passed & ~stray, reflectance
+
+
+def _in_the_air(
+    returned: np.ndarray, distances: np.ndarray, intensity: np.ndarray, conditions: Conditions, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rain and fog send some pulses back before they reach anything."""
+    depth = rng.exponential(5.0, len(distances)).astype(np.float32) + 1.2
+    share = 2.5 * conditions.lidar_haze
+    early = (rng.random(len(distances)) < share) & (depth < distances)
+    distances = np.where(early, depth, distances)
+    return returned | early, distances, np.where(early, rng.integers(0, 4, len(distances)), intensity)

@@ -1,0 +1,1 @@
+"""What stands and moves in the streets, as coloured triangles: one file a kind of thing."""

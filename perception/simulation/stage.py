@@ -1,0 +1,84 @@
+"""The city at an instant, ready for rays: what stands, built once, and what moves, built anew whenever it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from perception.simulation.agents import Agent, Role
+from perception.simulation.conditions import Conditions
+from perception.simulation.geometry import Mesh, merged
+from perception.simulation.looks import Kind
+from perception.simulation.population import Population
+from perception.simulation.raycast import Caster
+from perception.simulation.scenery import Scenery
+
+LAMPS_ON, BRAKE_LIGHTS_ON = np.float32(0.5), np.float32(1.0)  # styles of a vehicle's lamps; 0 is off
+
+
+class Surfaces(NamedTuple):
+    """What triangles look like and whose they are."""
+
+    kinds: np.ndarray  # (T,) uint8
+    colours: np.ndarray  # (T, 3) float32
+    styles: np.ndarray  # (T,) float32
+    uvs: np.ndarray  # (T, 3, 2) float32
+    normals: np.ndarray  # (T, 3, 3) float32
+    owners: np.ndarray  # (T,) int32: an agent's number, 0 for scenery
+
+
+class Built(NamedTuple):
+    """Triangles, and the means to hit them."""
+
+    caster: Caster
+    surfaces: Surfaces
+
+
+class Stage:
+    """A scene's city."""
+
+    def __init__(self, population: Population, scenery: Scenery, conditions: Conditions) -> None:
+        self.agents, self.ego, self.conditions, self.lamps = (
+            population.agents,
+            population.ego,
+            conditions,
+            scenery.lamps,
+        )
+        self.moving = [agent for agent in self.agents if agent.motion is not None]
+        standing = [agent for agent in self.agents if agent.motion is None]
+        self.static = _built([(scenery.mesh, 0)] + [(_posed(agent, 0.0), agent.number) for agent in standing])
+
+    def movers(self, time: float, near: np.ndarray, reach: float) -> Built:
+        """Whoever moves, within `reach` of a point (2,), at a time."""
+        chosen = [agent for agent in self.moving if np.hypot(*(agent.pose(time)[:2] - near)) < reach]
+        return self.built(chosen, time)
+
+    def built(self, agents: Sequence[Agent], time: float) -> Built:
+        """These agents, at a time."""
+        return _built([(_posed(agent, time), agent.number) for agent in agents])
+
+
+def _posed(agent: Agent, time: float) -> Mesh:
+    mesh = agent.model.mesh
+    heading = float(agent.pose(time)[2])
+    cos, sin = np.cos(heading), np.sin(heading)
+    rotation = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float32)
+    styles = mesh.styles
+    if agent.role in (Role.DRIVES, Role.RIDES):
+        styles = np.where(mesh.kinds == Kind.HEADLIGHT, LAMPS_ON, styles)
+        styles = np.where(mesh.kinds == Kind.TAILLIGHT, BRAKE_LIGHTS_ON if agent.braking(time) else LAMPS_ON, styles)
+    normals = mesh.normals @ rotation.T
+    return Mesh(agent.vertices(time), mesh.triangles, normals, mesh.uvs, mesh.kinds, mesh.colours, styles, mesh.limbs)
+
+
+def _built(meshes: Sequence[tuple[Mesh, int]]) -> Built:
+    if not meshes:
+        empty = np.zeros((0, 3), np.float32)
+        corners = np.zeros((0, 3, 2), np.float32), np.zeros((0, 3, 3), np.float32)
+        nothing = Surfaces(np.zeros(0, np.uint8), empty, np.zeros(0, np.float32), *corners, np.zeros(0, np.int32))
+        return Built(Caster(None), nothing)
+    mesh = merged(mesh for mesh, _ in meshes)
+    owners = np.concatenate([np.full(len(mesh), owner, np.int32) for mesh, owner in meshes])
+    return Built(Caster(mesh), Surfaces(mesh.kinds, mesh.colours, mesh.styles, mesh.uvs, mesh.normals, owners))
