@@ -34,9 +34,22 @@ def read_yaml(path: Path) -> Any:
         raise InputError(str(path), "valid YAML", " ".join(str(error).split())) from None
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; InputError where that can't be told, in a folder that may not be read for one."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise InputError(str(path), "a readable place", error.strerror or type(error).__name__) from None
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to: moved to `path` when the block ends well, removed when it doesn't."""
+    """A temporary path beside `path` to write to: moved to `path` when the block ends well, removed when it doesn't.
+
+    Raises InputError where that can't be done, and for what is there already and is no ordinary file.
+    """
+    if not path.name or (path.exists() and not path.is_file()):
+        raise InputError(str(path), "a place to write a file to", "a folder or a device")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield beside

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from calibration.errors import InputError
-from calibration.files import read_yaml
+from calibration.files import is_file, read_yaml
 from calibration.spelling import did_you_mean
 from perception.overrides import overridden
 
@@ -192,7 +192,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DetectorConf
 
 
 def _read(path: Path) -> dict:
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(str(path), "a configuration file (.yaml)", "no such file", "see configs/")
     data = read_yaml(path)
     if not isinstance(data, dict):

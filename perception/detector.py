@@ -38,18 +38,16 @@ class Detector:
     def detect(self, frames: Sequence[Frame]) -> list[Boxes3D]:
         """The boxes of each frame; one pass for all of them.
 
-        A frame with nothing that this detector could look at gets no boxes.
+        A frame with nothing that this detector could look at, no image and no point in its range, gets no boxes.
         """
         if not frames:
             return []
-        outputs = self.network(prepare(frames, self.config).to(self.device))
-        found = self.network.head.decode(outputs)
-        return [boxes if self._sees(frame) else boxes.select([]) for frame, boxes in zip(frames, found, strict=True)]
-
-    def _sees(self, frame: Frame) -> bool:
-        cloud = self.config.uses_lidar and frame.cloud is not None and len(frame.cloud.points)
-        cameras = self.config.uses_cameras and any(name in frame.cameras for name in self.config.images.cameras)
-        return bool(cloud or cameras)
+        batch = prepare(frames, self.config)
+        found = self.network.head.decode(self.network(batch.to(self.device)))
+        seen = set(batch.image_frame.tolist())
+        if self.config.uses_lidar:
+            seen |= {index for index, cloud in enumerate(batch.clouds) if len(cloud)}
+        return [boxes if index in seen else boxes.select([]) for index, boxes in enumerate(found)]
 
 
 def load_detector(config: str | Path, checkpoint: str | Path, device: str = "cpu") -> Detector:
@@ -68,6 +66,8 @@ def choose_device(name: str) -> torch.device:
     """The device called "cpu", "cuda", "cuda:1"...; raises InputError if this machine doesn't have it."""
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(f"one of kind {device.type}")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch raises AssertionError where it was built without CUDA
         got = str(error).splitlines()[0]

@@ -40,9 +40,11 @@ class OutputOptions:
     pictures: bool = True
 
 
-def frame_options_of(config: DetectorConfig, *, cameras_too: bool, allow_missing: bool) -> FrameOptions:
+def frame_options_of(
+    config: DetectorConfig, *, cameras_too: bool, allow_missing: bool, truth: bool = True
+) -> FrameOptions:
     """What frames must hold for this detector; `cameras_too` asks for nuScenes' six, to look at, if it needs none."""
-    options = FrameOptions(cameras=CAMERAS if cameras_too else (), allow_missing=allow_missing)
+    options = FrameOptions(CAMERAS if cameras_too else (), truth=truth, allow_missing=allow_missing)
     options = replace(options, class_names=config.classes)
     if config.images is not None:
         options = replace(options, cameras=config.images.cameras)
@@ -70,11 +72,12 @@ def detect_to_folder(
 
     Raises InputError at the first frame that can't be read; what was done before it is kept for the next run.
     """
+    out = out.resolve()  # through links, so that the work in progress lies on the same disk
     journal = Journal.open(out, identity)
     if journal.done:
         say(f"{journal.folder}: going on after {len(journal.done)} finished frames")
-    remaining = source.without(journal.done)
     try:
+        remaining = source.without(journal.done)
         for frame in progress(remaining, len(remaining)):
             for note in frame.notes:
                 say(f"frame {frame.token}: {note}")
@@ -114,8 +117,8 @@ class Journal:
         folder = out.with_name(f"{out.name}.partial")
         label = folder / "run.json"
         text = json.dumps(identity, sort_keys=True, indent=1)
-        if out.exists() and not out.is_dir():
-            raise InputError(str(out), "a folder to write to", "a file")
+        if out.exists() and not (out.is_dir() and os.access(out, os.W_OK)):
+            raise InputError(str(out), "a folder to write to", "a read-only one" if out.is_dir() else "a file")
         if folder.exists():
             if not label.is_file():
                 raise InputError(str(folder), "a folder of unfinished work", "another folder", "move it away")
@@ -158,7 +161,14 @@ class Journal:
         self.done[frame.token] = None
 
     def publish(self, out: Path, *, use_camera: bool, use_lidar: bool) -> None:
-        """Move everything to `out`, boxes.json last: where it is, all is there."""
+        """Move everything to `out`, boxes.json last: where it is, all is there. InputError where that can't be done."""
+        try:
+            self._publish(out, use_camera, use_lidar)
+        except OSError as error:
+            fix = f"the finished work is in {self.folder}"
+            raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__, fix) from error
+
+    def _publish(self, out: Path, use_camera: bool, use_lidar: bool) -> None:
         write_boxes(self.folder / "boxes.json", (entry["frame"] for entry in self.entries()))
         names = [path.name for path in sorted(self.folder.glob("*.png"))]
         if all(entry["results"] is not None for entry in self.entries()):
@@ -166,8 +176,10 @@ class Journal:
             write_results(self.folder / "results_nusc.json", samples, use_camera=use_camera, use_lidar=use_lidar)
             names.append("results_nusc.json")
         out.mkdir(parents=True, exist_ok=True)
+        for stale in ("boxes.json", "results_nusc.json"):
+            (out / stale).unlink(missing_ok=True)
         for name in [*names, "boxes.json"]:
-            (self.folder / name).replace(out / name)
+            shutil.move(self.folder / name, out / name)  # `out` may be a disk of its own
         shutil.rmtree(self.folder)
 
     def forget_if_empty(self) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from calibration.errors import InputError
 from perception.command import run, say, with_progress
 
 
@@ -39,8 +40,10 @@ def main(
 
     source_name = guess_source(data)
     settings = {"version": version, "tokens": sample or None} if source_name == "nuscenes" else {}
+    if not settings and (version or sample):
+        raise InputError("--version and --sample", "a nuScenes root to choose from", f"the info file {data}")
     detector = load_detector(config, checkpoint, device)
-    frame_options = frame_options_of(detector.config, cameras_too=pictures, allow_missing=allow_missing)
+    frame_options = frame_options_of(detector.config, cameras_too=pictures, allow_missing=allow_missing, truth=pictures)
     source = open_source(source_name, data, frame_options, **settings)
     output_options = OutputOptions(pictures=pictures)
     if score_threshold is not None:
@@ -51,7 +54,7 @@ def main(
         out,
         output_options,
         identity=identity_of(
-            files=(config, checkpoint),
+            files=(config, checkpoint, *source.files),
             data=str(data),
             version=version,
             sample=sample,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from calibration.errors import InputError
 from perception.command import run
 
 
@@ -31,6 +32,8 @@ def main(
     from perception.checkpoints.importer import import_checkpoint
     from perception.checkpoints.report import report
 
+    if out.resolve() == source.resolve():
+        raise InputError(f"--out {out}", "another file than the checkpoint itself", "the same", "choose another name")
     configs = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml")) if config is None else [config]
     imported = import_checkpoint(source, configs)
     print(report(imported))

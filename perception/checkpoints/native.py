@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from calibration.errors import InputError
-from calibration.files import written_whole
+from calibration.files import is_file, written_whole
 
 METADATA = {"format": "bevfuse-weights-1"}
 
@@ -68,17 +68,20 @@ def save_weights(path: str | Path, weights: Mapping[str, Tensor], about: Mapping
 def load_weights(network: nn.Module, path: str | Path) -> None:
     """Load every tensor of the network from the file.
 
-    Raises InputError if it is no checkpoint, or has missing, unexpected or wrongly shaped tensors.
+    Raises InputError if it is no checkpoint, or has missing, unexpected, wrongly shaped or non-finite tensors.
     """
     weights = read_weights(path)
     require_complete(Comparison.of(network, weights), str(path))
+    broken = next((name for name, tensor in weights.items() if not tensor.isfinite().all()), None)
+    if broken is not None:
+        raise InputError(f"{path}: {broken}", "finite numbers", "NaN or infinity", "train or fetch it again")
     network.load_state_dict(weights)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The file's tensors by name; raises InputError if it is no checkpoint."""
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(str(path), "a checkpoint (.safetensors)", "no such file")
     try:
         return load_file(path)

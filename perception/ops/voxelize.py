@@ -20,7 +20,8 @@ def voxelize(
     only the first so many of a voxel count, and with `max_voxels`, only the voxels whose first point comes first (hard
     voxelisation, Zhou and Tuzel, VoxelNet, CVPR 2018); without, all do (dynamic voxelisation, Zhou et al., CoRL 2019).
     Returns features (V, C) and coordinates (V, 3) int64, voxels in the order of their first point; points outside
-    are ignored. The same input gives the same result, whatever the number of threads.
+    are ignored. On a CPU the same input gives the same result, whatever the
+    number of threads; on a GPU sums may differ in the last bit.
     """
     cells = torch.floor((points[:, :3] - points.new_tensor(lower)) / points.new_tensor(voxel)).long()
     inside = ((cells >= 0) & (cells < cells.new_tensor(size))).all(dim=1)

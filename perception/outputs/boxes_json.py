@@ -31,7 +31,7 @@ def write_boxes(path: Path, frames: Iterable[dict[str, Any]]) -> None:
     with written_whole(path) as beside, beside.open("w", encoding="utf-8") as file:
         file.write(f'{{"format": "{FORMAT}", "frames": [')
         for number, frame in enumerate(frames):
-            file.write(("\n" if number == 0 else ",\n") + json.dumps(frame))
+            file.write(("\n" if number == 0 else ",\n") + json.dumps(frame, allow_nan=False))
         file.write("\n]}\n")
 
 
@@ -42,5 +42,5 @@ def _box_record(boxes: Boxes3D, row: int) -> dict[str, Any]:
         "center": [float(x) for x in boxes.centers[row]],
         "size": [float(x) for x in boxes.sizes[row]],
         "yaw": float(boxes.yaws[row]),
-        "velocity": [float(x) for x in boxes.velocities[row]],
+        "velocity": [float(x) if np.isfinite(x) else None for x in boxes.velocities[row]],
     }

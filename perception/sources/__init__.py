@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from calibration.errors import InputError
+from calibration.files import is_file
 from calibration.spelling import did_you_mean
 from perception.nuscenes import CAMERAS, CLASS_NAMES
 from perception.types import Frame
@@ -23,6 +24,7 @@ class Source(Protocol):
     """What every source is."""
 
     class_names: tuple[str, ...]  # of the truth, which its labels count in
+    files: tuple[Path, ...]  # the tables it was opened from: where they change, its frames may
 
     def __len__(self) -> int:
         """How many frames an iteration yields."""
@@ -58,9 +60,12 @@ class MissingDataError(InputError):
 
 def find_file(candidates: Sequence[Path]) -> Path:
     """The first of these paths that is a file; MissingDataError, naming all of them, if none is."""
-    for path in candidates:
-        if path.is_file():
-            return path
+    try:
+        for path in candidates:
+            if is_file(path):
+                return path
+    except InputError as error:
+        raise MissingDataError(candidates[0].name, "a readable file", str(error)) from error
     raise MissingDataError(candidates[0].name, f"a file at {' or '.join(map(str, candidates))}", "none")
 
 

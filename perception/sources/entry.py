@@ -35,8 +35,8 @@ class Entry:
         return [Entry(item, f"{place}[{number}]") for number, item in enumerate(self.value(field, list))]
 
     def transform(self, field: str) -> Transform:
-        """A homogeneous matrix (4, 4)."""
-        return Transform.from_matrix(self.value(field, object), f"{self.place}: {field}")
+        """A homogeneous matrix (4, 4); three rows alone would put the translation to zero in silence."""
+        return Transform.from_matrix(self.numbers(field, (4, 4)), f"{self.place}: {field}")
 
     def numbers(self, field: str, shape: tuple[int, ...] = (), finite: bool = True) -> np.ndarray:
         """Numbers of this shape, as float64."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from copy import copy
 from numbers import Integral
@@ -35,6 +36,7 @@ class Source:
     def __init__(self, path: str | Path, options: FrameOptions | None = None) -> None:
         """Read the info file without running anything in it; InputError if it isn't one of version 1.1."""
         self.path, self.options = Path(path), options or FrameOptions()
+        self.files = (self.path,)
         self.class_names = self.options.class_names
         content = Entry(load_pickle(path, "an mmdetection3d info file"), str(path))
         meta = content.entry("metainfo")
@@ -46,6 +48,10 @@ class Source:
         self._categories = {label: name for name, label in meta.value("categories", dict).items()}
         rows = content.value("data_list", list)
         self._entries = [Entry(row, f"{path}: data_list[{number}]") for number, row in enumerate(rows)]
+        tokens = [entry.value("token", str) for entry in self._entries]
+        twice = next((token for token, count in Counter(tokens).items() if count > 1), None)
+        if twice is not None:
+            raise InputError(f"{path}: data_list", "each token once", f"{twice} more than once")
         self._is_annotated = any(isinstance(row, dict) and row.get("instances") for row in rows)
 
     def __len__(self) -> int:

@@ -41,6 +41,7 @@ class Source:
         self.root, self.options = Path(path), options or FrameOptions()
         self.class_names = self.options.class_names
         self.folder = find_version(self.root, version)
+        self.files = tuple(sorted(self.folder.glob("*.json")))
         self._samples, self.tokens = _choose_samples(self.folder, split, tokens)
         self._recordings = Recordings(self.folder, self._samples, self.options)
         self._annotations = None
@@ -109,6 +110,8 @@ def _choose_samples(
     """All samples of the scenes that are needed, and the chosen ones' tokens in the order of the frames."""
     if split is not None and tokens is not None:
         raise InputError("frames to read", "a split or tokens", "both")
+    if tokens is not None and len(set(tokens)) < len(tokens):
+        raise InputError("samples to read", "each token once", ", ".join(tokens))
     scenes, samples = Table(folder, "scene", Named), Table(folder, "sample", Sample)
     if tokens is not None:
         needed = {samples[token].scene_token for token in tokens}

@@ -61,6 +61,12 @@ def test_a_frame_with_nothing_to_look_at_gets_no_boxes() -> None:
     assert len(detector(cameras=False)(replace(tiny_frame(), cloud=None))) == 0
 
 
+def test_points_out_of_range_are_nothing_to_look_at() -> None:
+    frame = tiny_frame(cameras=())
+    far = replace(frame.cloud, points=frame.cloud.points + np.float32([1e4, 0, 0, 0, 0]))
+    assert len(detector()(replace(frame, cloud=far))) == 0
+
+
 def test_no_cloud_is_the_same_as_an_empty_one() -> None:
     frame = tiny_frame()
     check_same(detector()(replace(frame, cloud=None)), detector()(without_points(frame)))
@@ -108,7 +114,7 @@ def test_loads_from_files(tmp_path: Path) -> None:
     check_same(load_detector(config, tmp_path / "tiny.safetensors")(tiny_frame()), detector()(tiny_frame()))
 
 
-@pytest.mark.parametrize("name", ["abacus", "cuda:99", ""])
+@pytest.mark.parametrize("name", ["abacus", "cuda:99", "meta", ""])
 def test_a_device_that_is_not_there_is_an_input_error(name: str) -> None:
     with pytest.raises(InputError, match="expected a device of this machine"):
         choose_device(name)

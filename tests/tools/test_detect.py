@@ -315,3 +315,45 @@ def check_refused(place: Workplace, finished: Finished, word: str) -> None:
     assert word in finished.stderr
     assert finished.stdout == ""
     assert place.left_behind() == []
+
+
+def test_options_that_mean_nothing_for_an_info_file_are_refused(place: Workplace) -> None:
+    check_refused(place, place.detect("--sample", "anything", data=write_info(place.root)), "--sample")
+
+
+def test_a_sample_asked_for_twice_is_refused(place: Workplace) -> None:
+    token = open_source("nuscenes", place.root).tokens[0]
+    check_refused(place, place.detect("--sample", token, "--sample", token), token)
+
+
+def test_a_matrix_without_its_translation_is_refused(place: Workplace) -> None:
+    def cut(info: dict) -> None:
+        camera = info["data_list"][0]["images"]["CAM_BACK"]
+        camera["lidar2cam"] = [row[:3] for row in camera["lidar2cam"][:3]]
+
+    check_refused(place, place.detect(data=write_info(place.root, change=cut)), "lidar2cam")
+
+
+def test_weights_that_are_not_numbers_are_refused(place: Workplace) -> None:
+    weights = tiny_network(load_config(place.config)).state_dict()
+    weights["head.shared_conv.bias"][0] = np.nan
+    save_weights(place.checkpoint, weights)
+    check_refused(place, place.detect(), "head.shared_conv.bias")
+
+
+def test_work_on_tables_that_changed_since_is_done_again(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_after_first(monkeypatch)
+    assert place.detect("--no-pictures").code == 130
+    monkeypatch.undo()
+    with edited(place.root, "ego_pose") as rows:
+        for row in rows:
+            row["translation"][0] += 1.0
+    again = place.detect("--no-pictures")
+    assert (again.code, "finished" in again.stderr) == (0, False)
+
+
+def test_a_link_to_a_folder_is_written_through(place: Workplace, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    place.out.symlink_to(tmp_path / "elsewhere")
+    assert place.detect("--no-pictures").code == 0
+    assert (tmp_path / "elsewhere" / "boxes.json").is_file()

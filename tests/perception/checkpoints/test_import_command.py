@@ -178,7 +178,7 @@ class TestBadInput:
         torch.save(setting.public, setting.source)
         setting.out.mkdir()
         assert setting.run() == 2
-        assert "expected a place to write to" in setting.error
+        assert "expected a place to write a file to" in setting.error
         assert [path.name for path in setting.out.parent.iterdir()] == [setting.out.name]
 
     def test_a_configuration_that_is_missing_is_one_line(self, setting: Setting) -> None:

@@ -124,7 +124,10 @@ class TestBrokenInfo:
             (change_camera(cam2img="none"), "CAM_FRONT: cam2img: expected a camera matrix"),
             (change_camera(lidar2cam=SHEARED), "CAM_FRONT: lidar2cam: expected a rotation matrix"),
             (change_camera(lidar2cam=MIRRORED), "CAM_FRONT: lidar2cam: expected a rotation matrix"),
-            (change_camera(lidar2cam=[[1, 0], [0, 1]]), r"CAM_FRONT: lidar2cam: expected shape \(4, 4\)"),
+            (
+                change_camera(lidar2cam=[[1, 0], [0, 1]]),
+                r"CAM_FRONT: lidar2cam: expected finite numbers of shape \(4, 4\)",
+            ),
             (change_camera(timestamp=float("nan")), "CAM_FRONT: timestamp: expected finite numbers"),
             (change_camera(width=64.5), "CAM_FRONT: width: expected type Integral, got 64.5"),
             (change_camera(img_path=None), "CAM_FRONT: img_path: expected type str, got None"),
