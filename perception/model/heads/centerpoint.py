@@ -87,15 +87,14 @@ class Branches(nn.ModuleDict):
 
 
 class JointBranches(nn.Module):
-    """A group's maps by name, all from one hidden layer."""
+    """A group's maps by name, the heatmap last, all from one hidden layer."""
 
     def __init__(self, width: int, channels: dict[str, int], prior: float) -> None:
         super().__init__()
         self.channels = channels
         self.branch = _branch(width, sum(channels.values()))
-        _start_rare(
-            dict(zip(channels, self.branch[-1].bias.split(list(channels.values())), strict=True))["heatmap"], prior
-        )
+        *_, heatmap_bias = self.branch[-1].bias.split(list(channels.values()))
+        _start_rare(heatmap_bias, prior)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         maps = self.branch(features).split(list(self.channels.values()), dim=1)
