@@ -83,6 +83,13 @@ class GridSettings(Settings):
                 raise ValueError(f"expected lower < upper and voxel > 0, got {self.lower}, {self.upper}, {self.voxel}")
         return self
 
+    @property
+    def size(self) -> Triple:
+        """Voxels along x, y and z."""
+        axes = zip(self.lower, self.upper, self.voxel, strict=True)
+        x, y, z = (round((high - low) / step) for low, high, step in axes)
+        return x, y, z
+
 
 class PointSettings(Settings):
     """The LiDAR input."""
@@ -101,22 +108,6 @@ class ImageSettings(Settings):
     size: Pair  # px, width and height of the window: centred, at the bottom of the scaled image
     mean: Vector3 = (123.675, 116.28, 103.53)  # ImageNet, RGB, 0-255
     std: Vector3 = (58.395, 57.12, 57.375)
-
-
-class SparseEncoderSettings(Settings):
-    """The LiDAR branch: a stack of sparse residual stages, see perception/model/sparse_encoder.py."""
-
-    stage_channels: tuple[int, ...] = (16, 32, 64, 128)  # of each stage's residual blocks; the first also of the stem
-    blocks_per_stage: int = 2
-    down_padding_z: tuple[int, ...] = (1, 1, 0)  # of the stride-2 convolutions that end all stages but the last
-    out_channels: int = 128
-
-    @model_validator(mode="after")
-    def _one_padding_between_stages(self) -> SparseEncoderSettings:
-        if len(self.down_padding_z) != len(self.stage_channels) - 1:
-            got = f"{len(self.down_padding_z)} for {len(self.stage_channels)} stages"
-            raise ValueError(f"expected one down_padding_z for every stage but the last, got {got}")
-        return self
 
 
 class BevDecoderSettings(Settings):
@@ -144,7 +135,7 @@ class DetectorConfig(Settings):
     classes: tuple[str, ...]
     grid: GridSettings
     points: PointSettings | None = None
-    sparse_encoder: SparseEncoderSettings | None = None
+    lidar_encoder: _plugin("perception.model.lidar_encoders") = None
     images: ImageSettings | None = None
     image_backbone: plugin("perception.model.image_backbones") = None
     image_neck: plugin("perception.model.image_necks") = None
@@ -157,7 +148,7 @@ class DetectorConfig(Settings):
     @model_validator(mode="after")
     def _branches_are_whole(self) -> DetectorConfig:
         branches = {
-            "LiDAR": ("points", "sparse_encoder"),
+            "LiDAR": ("points", "lidar_encoder"),
             "camera": ("images", "image_backbone", "image_neck", "view_transform"),
         }
         whole = []

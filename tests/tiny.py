@@ -34,7 +34,13 @@ CAMERAS = tuple(AZIMUTHS_DEG)
 
 LIDAR_SECTIONS = {
     "points": {"sweeps": 1},
-    "sparse_encoder": {"stage_channels": [4, 8], "blocks_per_stage": 1, "down_padding_z": [1], "out_channels": 8},
+    "lidar_encoder": {
+        "name": "sparse",
+        "stage_channels": [4, 8],
+        "blocks_per_stage": 1,
+        "down_padding_z": [1],
+        "out_channels": 8,
+    },
 }
 CAMERA_SECTIONS = {
     "images": {"cameras": list(CAMERAS), "resized_width": 96, "size": [88, 32]},
@@ -111,6 +117,9 @@ def tiny_network(config: DetectorConfig, seed: int = 0) -> Network:
 
 def settled(module: nn.Module) -> nn.Module:
     """Give it weights that let signals through, and its BatchNorms statistics that do something, as training would."""
+    for parameter in module.parameters():
+        if not parameter.any():  # such as a gain that starts at zero
+            nn.init.normal_(parameter, 0, 0.1)
     for part in module.modules():
         if isinstance(part, (nn.Conv1d, nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(part.weight)

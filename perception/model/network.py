@@ -12,7 +12,6 @@ from perception.config import DetectorConfig
 from perception.model.batch import Batch, in_full_precision
 from perception.model.bev_decoder import BevDecoder
 from perception.model.grid import BevGrid
-from perception.model.sparse_encoder import SparseEncoder
 from perception.ops.voxelize import voxelize
 from perception.types import POINT_COLUMNS
 
@@ -69,14 +68,10 @@ class LidarBranch(nn.Module):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        self.points, grid = config.points, config.grid
-        self.lower, self.voxel = grid.lower, grid.voxel
-        axes = zip(grid.lower, grid.upper, grid.voxel, strict=True)
-        x, y, z = (round((high - low) / step) for low, high, step in axes)
-        self.size = (x, y, z)
-        # One layer more than the range holds, always empty: the public checkpoints were trained so.
-        self.encoder = SparseEncoder(len(POINT_COLUMNS), (x, y, z + 1), config.sparse_encoder)
-        self.grid = BevGrid.covering(grid.lower, grid.upper, grid.voxel[0]).coarser(self.encoder.stride)
+        self.points, self.voxel_grid = config.points, config.grid
+        self.encoder = config.lidar_encoder.build(len(POINT_COLUMNS), config.grid)
+        self.grid = BevGrid.covering(config.grid.lower, config.grid.upper, config.grid.voxel[0])
+        self.grid = self.grid.coarser(self.encoder.stride)
         self.out_channels = self.encoder.out_channels
 
     @in_full_precision  # points are metres, and spconv knows no bfloat16
@@ -85,10 +80,10 @@ class LidarBranch(nn.Module):
 
     def voxels(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean point (V, 5) of each voxel of all clouds, and its frame, x, y, z (V, 4) int64."""
-        features, coordinates = [], []
+        features, coordinates, grid = [], [], self.voxel_grid
         for frame, cloud in enumerate(batch.clouds):
             limits = (self.points.max_points_per_voxel, self.points.max_voxels)
-            means, cells = voxelize(cloud, self.lower, self.voxel, self.size, *limits)
+            means, cells = voxelize(cloud, grid.lower, grid.voxel, grid.size, *limits)
             features.append(means)
             coordinates.append(torch.cat([cells.new_full((len(cells), 1), frame), cells], dim=1))
         return torch.cat(features), torch.cat(coordinates)

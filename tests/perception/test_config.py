@@ -176,14 +176,14 @@ def test_no_section_that_every_detector_has_may_be_missing(section):
 
 
 @pytest.mark.parametrize(
-    "section", ["points", "sparse_encoder", "images", "image_backbone", "image_neck", "view_transform"]
+    "section", ["points", "lidar_encoder", "images", "image_backbone", "image_neck", "view_transform"]
 )
 def test_a_branch_is_whole_or_absent(section):
     data = tiny_data()
     del data[section]
     message = error_of(data)
     assert f"got no {section}" in message
-    assert ("LiDAR branch" in message) == (section in ("points", "sparse_encoder"))
+    assert ("LiDAR branch" in message) == (section in ("points", "lidar_encoder"))
 
 
 def test_there_is_a_fuser_exactly_if_there_are_two_branches():
@@ -224,7 +224,7 @@ def test_settings_made_in_code_are_taken_as_they_are():
 @pytest.mark.parametrize(
     ("section", "changes", "expected"),
     [
-        ("sparse_encoder", {"down_padding_z": [1, 1]}, "one down_padding_z for every stage but the last"),
+        ("lidar_encoder", {"down_padding_z": [1, 1]}, "one down_padding_z for every stage but the last"),
         ("bev_decoder", {"stage_layers": [1]}, "as many channels, layers, strides and out_channels as stages"),
         ("image_backbone", {"heads": [3, 2, 2]}, "for each stage a number of heads"),
         ("image_backbone", {"heads": [1, 2]}, "for each stage a number of heads"),

@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     name: Literal["centerpoint"] = "centerpoint"
     groups: tuple[Group, ...]
     shared_channels: int = 64
+    joint: bool = False  # one hidden layer for all branches of a group, not one for each: a fifth of the work
     candidates: int = 500  # peaks looked at, a group and frame
     max_boxes: int = 83  # kept after suppression, a group and frame
     center_limit: tuple[float, ...] = (-61.2, -61.2, -10.0, 61.2, 61.2, 10.0)  # m, boxes centred outside are dropped
@@ -74,6 +75,41 @@ class Outputs:
     vel: Tensor  # (B, G, 2, X, Y) m/s
 
 
+class Branches(nn.ModuleDict):
+    """A group's maps by name, each from a hidden layer of its own, as published."""
+
+    def __init__(self, width: int, channels: dict[str, int], prior: float) -> None:
+        super().__init__({name: _branch(width, count) for name, count in channels.items()})
+        _start_rare(self["heatmap"][-1].bias, prior)
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        return {name: branch(features) for name, branch in self.items()}
+
+
+class JointBranches(nn.Module):
+    """A group's maps by name, the heatmap last, all from one hidden layer."""
+
+    def __init__(self, width: int, channels: dict[str, int], prior: float) -> None:
+        super().__init__()
+        self.channels = channels
+        self.branch = _branch(width, sum(channels.values()))
+        *_, heatmap_bias = self.branch[-1].bias.split(list(channels.values()))
+        _start_rare(heatmap_bias, prior)
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        maps = self.branch(features).split(list(self.channels.values()), dim=1)
+        return dict(zip(self.channels, maps, strict=True))
+
+
+def _branch(width: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(conv_norm_relu(width, width, 3), nn.Conv2d(width, channels, 3, padding=1))
+
+
+def _start_rare(bias: Tensor, prior: float) -> None:
+    """Let a heatmap's logits start where every class has a probability of `prior`, as objects are rare."""
+    nn.init.constant_(bias, math.log(prior / (1 - prior)))
+
+
 class CenterPointHead(nn.Module):
     """BEV map (B, in_channels, X, Y) -> Outputs; `decode` makes boxes of them."""
 
@@ -84,23 +120,19 @@ class CenterPointHead(nn.Module):
         self.shared_conv = conv_norm_relu(in_channels, settings.shared_channels, kernel=3)
         self.groups = nn.ModuleList(self._branches(len(labels)) for labels in self.labels)
 
-    def _branches(self, classes: int) -> nn.ModuleDict:
-        width = self.settings.shared_channels
-        branches = nn.ModuleDict()
-        for name, channels in {**REGRESSION, "heatmap": classes}.items():
-            branches[name] = nn.Sequential(conv_norm_relu(width, width, 3), nn.Conv2d(width, channels, 3, padding=1))
-        prior = self.settings.prior
-        nn.init.constant_(branches["heatmap"][-1].bias, math.log(prior / (1 - prior)))
-        return branches
+    def _branches(self, classes: int) -> nn.Module:
+        kind = JointBranches if self.settings.joint else Branches
+        return kind(self.settings.shared_channels, {**REGRESSION, "heatmap": classes}, self.settings.prior)
 
     def forward(self, bev: Tensor) -> Outputs:
         features = self.shared_conv(bev)
         regressed: dict[str, list[Tensor]] = {name: [] for name in REGRESSION}
         heatmaps: dict[int, Tensor] = {}
         for labels, branches in zip(self.labels, self.groups, strict=True):
-            heatmaps |= dict(zip(labels, branches["heatmap"](features).unbind(dim=1), strict=True))
-            for name, maps in regressed.items():
-                maps.append(branches[name](features))
+            maps = branches(features)
+            heatmaps |= dict(zip(labels, maps["heatmap"].unbind(dim=1), strict=True))
+            for name, collected in regressed.items():
+                collected.append(maps[name])
         heatmap = torch.stack([heatmaps[label] for label in range(len(self.class_names))], dim=1)
         return Outputs(heatmap, **{name: torch.stack(maps, dim=1) for name, maps in regressed.items()})
 

@@ -13,7 +13,7 @@ CONFIG = """
 classes: [car, pedestrian]
 grid: {lower: [-8, -8, -5], upper: [8, 8, 3], voxel: [0.5, 0.5, 0.2]}
 points: {}
-sparse_encoder: {stage_channels: [4, 6], down_padding_z: [1], out_channels: 8}
+lidar_encoder: {name: sparse, stage_channels: [4, 6], down_padding_z: [1], out_channels: 8}
 bev_decoder: {stage_channels: [8, 8], stage_layers: [1, 1], stage_strides: [1, 2], out_channels: [8, 8]}
 head: {name: transfusion, hidden: 16, proposals: 10, attention_heads: 2, ffn_channels: 8}
 """

@@ -146,3 +146,43 @@ def test_groups_must_hold_the_detectors_classes(classes, message):
 def test_no_class_may_be_in_two_groups():
     with pytest.raises(ValueError, match="got 'car' twice"):
         Settings(groups=(*GROUPS, {"classes": ("car",), "nms_radius_m": 1.0}))
+
+
+# Branches that share their hidden layer
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_every_field_has_its_channels_however_the_branches_are_built(joint):
+    outputs = make_head(joint=joint)(torch.randn(2, 6, 36, 24))
+    assert outputs.heatmap.shape == (2, len(CLASSES), 36, 24)
+    for name, channels in REGRESSION.items():
+        assert getattr(outputs, name).shape == (2, len(GROUPS), channels, 36, 24)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_only_the_heatmap_starts_as_rare_as_objects_are(joint):
+    head = make_head(joint=joint, prior=0.01)
+    for conv in head.modules():
+        if isinstance(conv, nn.Conv2d):
+            nn.init.zeros_(conv.weight)
+    outputs = head(torch.randn(1, 6, 36, 24))
+    torch.testing.assert_close(outputs.heatmap.sigmoid(), torch.full_like(outputs.heatmap, 0.01))
+    assert not (outputs.dim == outputs.heatmap[0, 0, 0, 0]).any()
+
+
+def test_joint_branches_of_a_group_depend_on_one_hidden_layer_of_their_own():
+    head = make_head(joint=True)
+    bev = torch.randn(1, 6, 36, 24)
+    before = head(bev)
+    nn.init.zeros_(head.groups[1].branch[0].conv.weight)
+    after = head(bev)
+    for name in REGRESSION:
+        changed = (getattr(before, name) != getattr(after, name)).flatten(2).any(dim=2)[0]
+        assert changed.tolist() == [False, True, False]
+    changed = (before.heatmap != after.heatmap).flatten(2).any(dim=2)[0]
+    assert [name for name, different in zip(CLASSES, changed, strict=True) if different] == ["bus", "truck"]
+
+
+def test_joint_branches_cost_a_fraction():
+    sizes = [sum(p.numel() for p in make_head(joint=joint).groups.parameters()) for joint in (False, True)]
+    assert sizes[1] < sizes[0] / 3

@@ -16,6 +16,7 @@ from perception.prepare import prepare
 from perception.types import Frame, PointCloud
 from tests.tiny import CAMERAS, tiny_config, tiny_data, tiny_frame, tiny_network
 
+CHECKOUT = Path(__file__).resolve().parents[3]
 VARIANTS = {"fused": (True, True), "LiDAR": (False, True), "cameras": (True, False)}
 HEADS = ("transfusion", "centerpoint")
 variants = pytest.mark.parametrize("variant", VARIANTS)
@@ -209,9 +210,8 @@ def test_branches_on_different_grids_are_refused():
 
 
 def test_the_public_configurations_have_the_published_grid():
-    configs = Path(__file__).resolve().parents[3] / "configs"
     with torch.device("meta"):
-        network = Network(load_config(configs / "bevfusion_lidar_camera.yaml"))
+        network = Network(load_config(CHECKOUT / "configs" / "bevfusion_lidar_camera.yaml"))
     grid = network.head.grid
     assert (grid.size_x, grid.size_y, grid.lower_x, grid.lower_y) == (180, 180, -54.0, -54.0)
     assert grid.cell == pytest.approx(0.6)
@@ -224,3 +224,33 @@ def test_a_batch_moves_as_a_whole():
     tensors = [value for value in vars(batch).values() if isinstance(value, Tensor)]
     assert len(tensors) == 5
     assert {tensor.device.type for tensor in (*tensors, *batch.clouds)} == {"meta"}
+
+
+# The light detectors for simulated cities
+
+
+def test_the_light_detectors_fit_each_other():
+    """So that the fused one can start from the weights of the other two."""
+    networks = {}
+    with torch.device("meta"):
+        for name in ("lidar", "camera", "fusion"):
+            networks[name] = Network(load_config(CHECKOUT / "configs" / f"sim_{name}.yaml")).state_dict()
+    fused = networks["fusion"]
+    assert set(networks["lidar"]) <= set(fused)
+    shared = [name for name in networks["camera"] if name.startswith(("camera_branch.backbone", "camera_branch.neck"))]
+    assert set(shared) <= set(fused)
+    own = {*networks["lidar"], *shared}
+    assert all(name in own or name.startswith(("camera_branch.view_transform", "fuser")) for name in fused)
+    for part in ("lidar", "camera"):
+        same = networks["lidar"] if part == "lidar" else shared
+        assert all(networks[part][name].shape == fused[name].shape for name in same)
+
+
+def test_the_light_detectors_are_light():
+    """All three in half precision are to be shipped in 25 MB."""
+    numbers = 0
+    with torch.device("meta"):
+        for name in ("lidar", "camera", "fusion"):
+            network = Network(load_config(CHECKOUT / "configs" / f"sim_{name}.yaml"))
+            numbers += sum(tensor.numel() for tensor in network.state_dict().values())
+    assert 2 * numbers < 25e6

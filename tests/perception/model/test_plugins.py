@@ -18,7 +18,7 @@ from perception.model.batch import Batch
 from perception.model.grid import BevGrid
 from tests.tiny import CAMERAS, camera_from_lidar, settled
 
-FOLDERS = ("image_backbones", "image_necks", "view_transforms", "fusers", "heads")
+FOLDERS = ("lidar_encoders", "image_backbones", "image_necks", "view_transforms", "fusers", "heads")
 NAMES = {folder: config.plugin_names(f"perception.model.{folder}") for folder in FOLDERS}
 LIFT_SPLAT = {
     "out_channels": 6,
@@ -29,6 +29,8 @@ LIFT_SPLAT = {
 }
 CLASSES = ("car", "pedestrian", "bus")
 SMALL: dict[tuple[str, str], dict[str, Any]] = {
+    ("lidar_encoders", "sparse"): {"stage_channels": (4, 8), "down_padding_z": (1,), "out_channels": 6},
+    ("lidar_encoders", "pillars"): {"channels": 4, "stage_channels": (8,)},
     ("image_backbones", "swin"): {"channels": 8, "depths": (2, 2, 2, 1), "heads": (1, 2, 2, 4), "window": 4},
     ("image_necks", "generalized_lss_fpn"): {"out_channels": 8},
     ("view_transforms", "lss"): LIFT_SPLAT,
@@ -44,6 +46,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     },
 }
 STRIDE, IMAGE_SIZE = 8, (64, 32)
+VOXELS = config.GridSettings(lower=(-12.0, -8.0, -5.0), upper=(12.0, 8.0, 3.0), voxel=(0.5, 0.5, 0.8))
 GRID = BevGrid(-12.0, -8.0, 1.0, 24, 16)
 
 
@@ -111,6 +114,104 @@ def test_the_file_name_is_the_configuration_name(folder, name):
         type(settings)(**SMALL.get((folder, name), {}), name=f"{name}_")
     assert settings.model_config["frozen"]
     assert settings.model_config["extra"] == "forbid"
+
+
+# LiDAR encoders: voxels -> LiDAR map
+
+
+def random_voxels(frames: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
+    """A hundred voxels with their mean points in each of these frames, and their places."""
+    rng = np.random.default_rng(seed)
+    x, y, z = VOXELS.size
+    keys = [frame * x * y * z + key for frame in frames for key in rng.choice(x * y * z, 100, replace=False)]
+    places = np.stack(np.unravel_index(np.array(keys, dtype=int), (100, x, y, z)), axis=1).reshape(-1, 4)
+    xyz = (places[:, 1:] + rng.uniform(0, 1, (len(places), 3))) * VOXELS.voxel + VOXELS.lower
+    rest = rng.uniform((0, 0), (255, 0.5), (len(places), 2))
+    return torch.from_numpy(np.hstack([xyz, rest])).float(), torch.from_numpy(places)
+
+
+@each("lidar_encoders")
+def test_a_lidar_encoder_tells_the_width_and_stride_of_its_map(name):
+    encoder = build("lidar_encoders", name, 5, VOXELS)
+    bev = encoder(*random_voxels([0, 1]), 2)
+    x, y, _ = VOXELS.size
+    assert bev.shape == (2, encoder.out_channels, x // encoder.stride, y // encoder.stride)
+    assert bev.isfinite().all()
+
+
+@each("lidar_encoders")
+@pytest.mark.parametrize("training", [False, True])
+def test_frames_without_a_voxel_get_zeros(name, training):
+    encoder = build("lidar_encoders", name, 5, VOXELS).train(training)
+    for frames, size in (([1, 3], 5), ([], 2)):
+        bev = encoder(*random_voxels(frames), size)
+        assert (bev.flatten(1) != 0).any(dim=1).tolist() == [frame in frames for frame in range(size)]
+
+
+@each("lidar_encoders")
+def test_a_single_voxel_survives_training(name):
+    encoder = build("lidar_encoders", name, 5, VOXELS).train()
+    features, places = random_voxels([0])
+    assert encoder(features[:1], places[:1], 2).isfinite().all()
+    assert all(value.isfinite().all() for value in encoder.state_dict().values())
+
+
+@each("lidar_encoders")
+def test_frames_of_a_batch_are_encoded_as_if_alone(name):
+    encoder = build("lidar_encoders", name, 5, VOXELS)
+    features, places = random_voxels([0, 1, 2])
+    together = encoder(features, places, 3)
+    for frame in range(3):
+        rows = places[:, 0] == frame
+        alone = encoder(features[rows], places[rows] * torch.tensor([0, 1, 1, 1]), 1)
+        torch.testing.assert_close(together[frame : frame + 1], alone, rtol=1e-4, atol=1e-5)
+
+
+@each("lidar_encoders")
+def test_the_order_of_the_voxels_does_not_matter(name):
+    encoder = build("lidar_encoders", name, 5, VOXELS)
+    features, places = random_voxels([0, 1])
+    order = torch.randperm(len(places))
+    torch.testing.assert_close(encoder(features, places, 2), encoder(features[order], places[order], 2))
+
+
+@each("lidar_encoders")
+@pytest.mark.parametrize("column", range(5))
+def test_every_column_of_a_point_matters(name, column):
+    encoder = build("lidar_encoders", name, 5, VOXELS)
+    features, places = random_voxels([0])
+    changed = features.clone()
+    changed[:, column] *= 0.9
+    assert not torch.allclose(encoder(features, places, 1), encoder(changed, places, 1))
+
+
+@each("lidar_encoders")
+@pytest.mark.parametrize("place", [(3, 5, 2), (40, 3, 7), (20, 27, 0)], ids=str)
+def test_a_voxel_shows_on_the_map_where_it_is(name, place):
+    encoder = build("lidar_encoders", name, 5, VOXELS)
+    features, places = random_voxels([0])
+    moved = torch.tensor([[0, *place]])
+    point = torch.tensor([[*((np.array(place) + 0.5) * VOXELS.voxel + VOXELS.lower), 100.0, 0.0]]).float()
+    others = (places != moved).any(dim=1)
+    features, places = features[others], places[others]
+    more = encoder(torch.cat([features, point]), torch.cat([places, moved]), 1)
+    change = (more - encoder(features, places, 1))[0].abs().sum(dim=0)
+    strongest = torch.tensor(np.unravel_index(int(change.argmax()), change.shape))
+    assert change.max() > 1e-3
+    assert (strongest - torch.tensor(place[:2]) / encoder.stride).abs().max() < 2
+
+
+@each("lidar_encoders")
+def test_gradients_reach_all_of_a_lidar_encoder(name):
+    encoder = build("lidar_encoders", name, 5, VOXELS)
+    assert_gradients_everywhere(encoder, encoder(*random_voxels([0, 1]), 2))
+
+
+@each("lidar_encoders")
+def test_a_lidar_encoder_refuses_points_of_another_width(name):
+    features, places = random_voxels([0])
+    with pytest.raises((InputError, RuntimeError)):
+        build("lidar_encoders", name, 5, VOXELS)(features[:, :4], places, 1)
 
 
 # Image backbones: images -> feature maps, finest first

@@ -1,4 +1,4 @@
-"""The LiDAR branch: voxels through sparse residual stages to a BEV map.
+"""BEVFusion's LiDAR encoder: voxels through sparse residual stages to a BEV map.
 
 SECOND's encoder (Yan et al., Sensors 2018) with the residual blocks of CenterPoint (Yin et al., CVPR 2021), in the
 layout of the public BEVFusion checkpoints: each stage but the last ends in a convolution that halves the grid and
@@ -7,13 +7,39 @@ widens the features for the next.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
-from perception.config import SparseEncoderSettings
+from perception.config import GridSettings
+from perception.config import Settings as BaseSettings
 from perception.ops.sparse import Kernel, SparseTensor, convolve
 
 SUBMANIFOLD = Kernel((3, 3, 3), submanifold=True)
+
+
+class Settings(BaseSettings):
+    """The stack of stages."""
+
+    name: Literal["sparse"] = "sparse"
+    stage_channels: tuple[int, ...] = (16, 32, 64, 128)  # of each stage's residual blocks; the first also of the stem
+    blocks_per_stage: int = 2
+    down_padding_z: tuple[int, ...] = (1, 1, 0)  # of the stride-2 convolutions that end all stages but the last
+    out_channels: int = 128
+
+    @model_validator(mode="after")
+    def _one_padding_between_stages(self) -> Settings:
+        if len(self.down_padding_z) != len(self.stage_channels) - 1:
+            got = f"{len(self.down_padding_z)} for {len(self.stage_channels)} stages"
+            raise ValueError(f"expected one down_padding_z for every stage but the last, got {got}")
+        return self
+
+    def build(self, in_channels: int, grid: GridSettings) -> SparseEncoder:
+        x, y, z = grid.size
+        # One layer more than the range holds, always empty: the public checkpoints were trained so.
+        return SparseEncoder(in_channels, (x, y, z + 1), self)
 
 
 class SparseEncoder(nn.Module):
@@ -22,7 +48,7 @@ class SparseEncoder(nn.Module):
     What is left of the height is folded into the channels: channel c at height d becomes c * depth + d.
     """
 
-    def __init__(self, in_channels: int, size: tuple[int, int, int], settings: SparseEncoderSettings) -> None:
+    def __init__(self, in_channels: int, size: tuple[int, int, int], settings: Settings) -> None:
         super().__init__()
         self.size = size
         widths = settings.stage_channels

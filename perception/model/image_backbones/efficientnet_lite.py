@@ -1,0 +1,143 @@
+"""EfficientNet-Lite0: EfficientNet without squeeze-and-excitation and with ReLU6, for processors without a GPU's width.
+
+Tan and Le, "EfficientNet", ICML 2019, whose blocks are those of Sandler et al., "MobileNetV2", CVPR 2018; Liu,
+"Higher accuracy on vision models with EfficientNet-Lite", TensorFlow Blog, 2020. Padding is TensorFlow's, which for a
+stride of 2 is one pixel more at the right and at the bottom: so the ImageNet weights were trained.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch.nn.functional as F
+from pydantic import field_validator
+from torch import Tensor, nn
+
+from perception.checkpoints.efficientnet_lite0 import imagenet_weights
+from perception.config import Settings as BaseSettings
+from perception.model.layers import PointwiseConv2d
+
+STEM = 32
+
+
+class Stage(NamedTuple):
+    """Equal blocks; the first takes the stride."""
+
+    channels: int
+    blocks: int
+    kernel: int
+    stride: int
+    expansion: int
+
+
+STAGES = (
+    Stage(16, 1, 3, 1, 1),
+    Stage(24, 2, 3, 2, 6),
+    Stage(40, 2, 5, 2, 6),
+    Stage(80, 3, 3, 2, 6),
+    Stage(112, 3, 5, 1, 6),
+    Stage(192, 4, 5, 2, 6),
+    Stage(320, 1, 3, 1, 6),
+)
+
+
+class Settings(BaseSettings):
+    """What is handed on, and the weights that training starts from."""
+
+    name: Literal["efficientnet_lite"] = "efficientnet_lite"
+    out_stages: tuple[int, ...] = (2, 4, 6)  # of 0-6: at 1/2, 1/4, 1/8, 1/16, 1/16, 1/32, 1/32 of the input
+    pretrained: Literal["efficientnet_lite0"] | None = None  # ImageNet's, from the extra `train`
+
+    @field_validator("out_stages")
+    @classmethod
+    def _ascending(cls, stages: tuple[int, ...]) -> tuple[int, ...]:
+        if not stages or list(stages) != sorted(set(stages)) or not set(stages) <= set(range(len(STAGES))):
+            raise ValueError(f"expected some of 0-{len(STAGES) - 1}, ascending, got {list(stages)}")
+        return stages
+
+    def build(self) -> EfficientNetLite:
+        return EfficientNetLite(self)
+
+
+class EfficientNetLite(nn.Module):
+    """Images (N, 3, H, W) -> the maps of `out_stages`."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.pretrained = settings.pretrained
+        self.out_stages = settings.out_stages
+        used = STAGES[: settings.out_stages[-1] + 1]
+        self.stem = nn.Sequential(SamePaddingConv2d(3, STEM, 3, 2), _norm(STEM), nn.ReLU6(inplace=True))
+        self.stages = nn.ModuleList()
+        width, stride, strides = STEM, 2, []
+        for stage in used:
+            self.stages.append(_stage(width, stage))
+            width, stride = stage.channels, stride * stage.stride
+            strides.append(stride)
+        self.out_channels = [used[i].channels for i in settings.out_stages]
+        self.strides = [strides[i] for i in settings.out_stages]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features = self.stem(images)
+        outputs = []
+        for i, stage in enumerate(self.stages):
+            features = stage(features)
+            if i in self.out_stages:
+                outputs.append(features)
+        return outputs
+
+    def load_pretrained(self) -> None:
+        """Take the weights that the settings name, if they do: for training, which starts from them.
+
+        Raises InputError if the package that holds them isn't installed.
+        """
+        if self.pretrained is not None:
+            self.load_state_dict(imagenet_weights([len(stage) for stage in self.stages]))
+
+
+class InvertedBottleneck(nn.Module):
+    """Widen, convolve each channel on its own, narrow; with a shortcut where the shape stays."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = in_channels * expansion
+        widen = [PointwiseConv2d(in_channels, inner, bias=False), _norm(inner), nn.ReLU6(inplace=True)]
+        self.widen = nn.Sequential(*(widen if expansion != 1 else []))
+        depthwise = SamePaddingConv2d(inner, inner, kernel, stride, groups=inner)
+        self.depthwise = nn.Sequential(depthwise, _norm(inner), nn.ReLU6(inplace=True))
+        self.narrow = nn.Sequential(PointwiseConv2d(inner, out_channels, bias=False), _norm(out_channels))
+        self.shortcut = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.narrow(self.depthwise(self.widen(x)))
+        return x + inner if self.shortcut else inner
+
+
+class SamePaddingConv2d(nn.Conv2d):
+    """A convolution whose output is ceil(size / stride) long, padded as in TensorFlow: the odd pixel comes last."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, groups: int = 1) -> None:
+        padding = kernel // 2 if stride == 1 else 0
+        super().__init__(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride[0] > 1:
+            top, bottom = self._missing(x.shape[2])
+            left, right = self._missing(x.shape[3])
+            x = F.pad(x, (left, right, top, bottom))
+        return super().forward(x)
+
+    def _missing(self, length: int) -> tuple[int, int]:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        missing = max((-(-length // stride) - 1) * stride + kernel - length, 0)
+        return missing // 2, missing - missing // 2
+
+
+def _stage(in_channels: int, stage: Stage) -> nn.Sequential:
+    first = InvertedBottleneck(in_channels, stage.channels, stage.kernel, stage.stride, stage.expansion)
+    alike = (stage.channels, stage.channels, stage.kernel, 1, stage.expansion)
+    return nn.Sequential(first, *(InvertedBottleneck(*alike) for _ in range(stage.blocks - 1)))
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
