@@ -135,7 +135,7 @@ class DetectorConfig(Settings):
     classes: tuple[str, ...]
     grid: GridSettings
     points: PointSettings | None = None
-    lidar_encoder: _plugin("perception.model.lidar_encoders") = None
+    lidar_encoder: plugin("perception.model.lidar_encoders") = None
     images: ImageSettings | None = None
     image_backbone: plugin("perception.model.image_backbones") = None
     image_neck: plugin("perception.model.image_necks") = None
