@@ -122,8 +122,8 @@ def _detect_share(
 
 
 def _source(config: DetectorConfig, truth: Truth, tokens: tuple[str, ...], allow_missing: bool) -> Source:
-    options = frame_options_of(config, cameras_too=False, allow_missing=allow_missing)
-    return Source(truth.folder.parent, replace(options, truth=False), version=truth.folder.name, tokens=tokens)
+    options = frame_options_of(config, cameras_too=False, allow_missing=allow_missing, truth=False)
+    return Source(truth.folder.parent, options, version=truth.folder.name, tokens=tokens)
 
 
 def _used(detector: Detector) -> dict[str, bool]:

@@ -42,7 +42,7 @@ def bev_pool(features: Tensor, depth: Tensor, plan: PoolingPlan) -> Tensor:
         features,
         plan.offsets,
         mode="sum",
-        per_sample_weights=depth.flatten()[plan.points].to(features.dtype),  # autocast may have made them differ
+        per_sample_weights=depth.flatten()[plan.points],
         include_last_offset=True,
     )
 
