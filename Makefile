@@ -3,16 +3,21 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 VENV := .venv
 INSTALLED := $(VENV)/.installed
+DEMO_INSTALLED := $(VENV)/.demo-installed
 
 # The suite's tensors are small: more threads than this cost more than they bring, however large the machine.
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: help test lint clean
+.PHONY: help demo test lint clean
 
 help:
+	@echo "make demo    environment, a small simulated city, three detectors in it, and a report: out/demo/report.html"
 	@echo "make test    environment in $(VENV), then the test suite (PYTEST_ARGS='-k camera -x' narrows it)"
 	@echo "make lint    ruff: rules and format"
 	@echo "make clean   remove the environment and everything built"
+
+demo: $(DEMO_INSTALLED)
+	$(VENV)/bin/python tools/demo.py --out out/demo
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
@@ -27,6 +32,11 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install -c constraints.txt -e '.[test]'
 	touch $@
 
+$(DEMO_INSTALLED): setup.py pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -c constraints.txt -e '.[sim]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -77,6 +77,7 @@ setup(
     author="The bevfuse authors",
     license="Apache-2.0",
     packages=find_packages(include=["calibration*", "perception*"]),
+    package_data={"perception": ["weights/*.safetensors"]},
     python_requires=">=3.10",
     install_requires=CORE,
     extras_require=EXTRAS,

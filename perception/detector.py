@@ -1,6 +1,6 @@
 """The detector: sensor data of an instant in, boxes out. Read this first.
 
-    detector = load_detector("configs/bevfusion_lidar_camera.yaml", "bevfusion.safetensors")
+    detector = load_detector("configs/sim_fusion.yaml")
     for frame in open_source("nuscenes", root, ...):
         boxes = detector(frame)
 
@@ -16,6 +16,7 @@ import torch
 
 from calibration.errors import InputError
 from perception.checkpoints.native import load_weights
+from perception.checkpoints.shipped import checkpoint_of
 from perception.config import DetectorConfig, load_config
 from perception.model.network import Network
 from perception.prepare import prepare
@@ -50,15 +51,17 @@ class Detector:
         return [boxes if index in seen else boxes.select([]) for index, boxes in enumerate(found)]
 
 
-def load_detector(config: str | Path, checkpoint: str | Path, device: str = "cpu") -> Detector:
+def load_detector(config: str | Path, checkpoint: str | Path | None = None, device: str = "cpu") -> Detector:
     """A Detector from a YAML file and a native checkpoint (tools/import_checkpoint.py makes one of a public one).
+
+    Without a checkpoint, with the weights that come with the package for a configuration of this name.
 
     Raises InputError for a configuration, checkpoint or device that can't be used, or that don't fit together.
     """
     settings = load_config(config)
     chosen = choose_device(device)
     network = Network(settings)
-    load_weights(network, checkpoint)
+    load_weights(network, checkpoint_of(config, checkpoint))
     return Detector(settings, network, chosen)
 
 

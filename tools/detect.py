@@ -14,8 +14,10 @@ from perception.command import run, say, with_progress
 def main(
     config: Annotated[Path, typer.Argument(help="Configuration (.yaml) the checkpoint was made for.")],
     data: Annotated[Path, typer.Argument(metavar="INPUT", help="nuScenes root, or mmdetection3d info file (.pkl).")],
-    checkpoint: Annotated[Path, typer.Option(help="Weights (.safetensors), see tools/import_checkpoint.py.")],
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights (.safetensors). Else those in the package for this configuration.")
+    ] = None,
     version: Annotated[str | None, typer.Option(help="nuScenes version, such as v1.0-mini.")] = None,
     sample: Annotated[list[str] | None, typer.Option(help="nuScenes sample token; again for more. Else all.")] = None,
     score_threshold: Annotated[
@@ -34,6 +36,7 @@ def main(
 
     A run that was interrupted goes on where it stopped if started again with the same arguments.
     """
+    from perception.checkpoints.shipped import checkpoint_of
     from perception.detector import load_detector
     from perception.offline import OutputOptions, detect_to_folder, frame_options_of, identity_of
     from perception.sources import guess_source, open_source
@@ -42,6 +45,9 @@ def main(
     settings = {"version": version, "tokens": sample or None} if source_name == "nuscenes" else {}
     if not settings and (version or sample):
         raise InputError("--version and --sample", "a nuScenes root to choose from", f"the info file {data}")
+    if checkpoint is None:
+        checkpoint = checkpoint_of(config)
+        say(f"weights: {checkpoint}")
     detector = load_detector(config, checkpoint, device)
     frame_options = frame_options_of(detector.config, cameras_too=pictures, allow_missing=allow_missing, truth=pictures)
     source = open_source(source_name, data, frame_options, **settings)

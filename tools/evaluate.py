@@ -23,7 +23,7 @@ def main(
     split: Annotated[str, typer.Option(help="Split: an official one, or one of VERSION/splits.json.")],
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
     config: Annotated[Path | None, typer.Argument(help="Configuration (.yaml) of the detector to evaluate.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Its weights (.safetensors).")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Its weights (.safetensors). Else the package's.")] = None,
     results: Annotated[Path | None, typer.Option(help="Submission (.json) to score, instead of detecting.")] = None,
     version: Annotated[str | None, typer.Option(help="nuScenes version, such as v1.0-trainval.")] = None,
     scorer: Annotated[Scorer, typer.Option(help="Our own scorer, or the official development kit's.")] = Scorer.ours,
@@ -54,16 +54,20 @@ def main(
     from perception.evaluation.run import evaluate_results
     from perception.evaluation.truth import Subset, load_truth
 
-    if (results is None) == (config is None) or (config is None) != (checkpoint is None):
+    if (results is None) == (config is None) or (results is not None and checkpoint is not None):
         got = ", ".join(name for name, value in _given(config, checkpoint, results) if value) or "none of them"
-        raise InputError("what to evaluate", "CONFIG and --checkpoint, or --results", got)
+        raise InputError("what to evaluate", "CONFIG, with a --checkpoint or without, or --results", got)
     if out.exists() and not out.is_dir():
         raise InputError(str(out), "a folder to write to", "a file")
     process = Process.from_environment()
     truth = load_truth(data, version, split, Subset(tuple(sample or ()), tuple(scene or ()), limit))
     if results is None:
+        from perception.checkpoints.shipped import checkpoint_of
         from perception.evaluation.detecting import Settings, detect_split
 
+        if checkpoint is None:
+            checkpoint = checkpoint_of(config)
+            say(f"weights: {checkpoint}")
         settings = Settings(config, checkpoint, device, allow_missing)
         results = detect_split(
             settings, truth, out, process, lambda frames, total: with_progress(frames, total, "detecting"), say

@@ -82,6 +82,24 @@ def worst_false_alarms(scores: Scores, truth: Truth, points: Mapping[str, Workin
     return kept
 
 
+@dataclass(frozen=True)
+class Tally:
+    """How a detector does in each sample at its classes' working points."""
+
+    objects: np.ndarray  # (samples,) int64
+    found: np.ndarray  # of them
+    false_alarms: np.ndarray
+
+
+def tally(scores: Scores, points: Mapping[str, WorkingPoint], samples: int) -> Tally:
+    """Objects, those found and false alarms of each of so many samples."""
+    missed = np.concatenate([rows for _, rows in _missed(scores, points)])
+    alarms = np.concatenate([rows for _, rows in _false_alarms(scores, points)])
+    objects = np.bincount(scores.objects.samples, minlength=samples)
+    found = objects - np.bincount(scores.objects.samples[missed], minlength=samples)
+    return Tally(objects, found, np.bincount(scores.predictions.samples[alarms], minlength=samples))
+
+
 def _working_point(matching: Matching) -> WorkingPoint:
     hits = matching.matched != NONE
     if not hits.any():

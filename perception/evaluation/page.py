@@ -43,6 +43,8 @@ svg { max-width: 100%; height: auto; color: var(--ink); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
 figure div { display: flex; background: #10131a; justify-content: center; }
 figure img { width: 42.857%; display: block; } figure img:first-child:not(:only-child) { width: 57.143%; }
+.scene { margin-bottom: 28px; } .trio { display: grid; grid-template-columns: repeat(3, 1fr); gap: 12px;
+  margin-top: 12px; } .trio img, .wide img { width: 100%; } a { color: var(--accent); }
 figcaption { padding: 8px 14px 10px; font-size: 13px; color: var(--muted); overflow-wrap: anywhere; }
 figcaption b { color: var(--ink); font-size: 14px; }
 """

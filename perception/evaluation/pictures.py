@@ -61,7 +61,7 @@ def _picture(mistake: Mistake, frame: Frame, scores: Scores, points: Mapping[str
     lidar_from_world = (frame.world_from_ego @ frame.ego_from_lidar).inverse()
     target = (scores.objects if mistake.missed else scores.predictions).boxes.select([mistake.row])
     target = target.transformed(lidar_from_world, "lidar")
-    shown = _detections(mistake.sample, scores, points, lidar_from_world)
+    shown = detections_at(mistake.sample, scores, points, lidar_from_world)
     cloud = frame.cloud.points if frame.cloud is not None else np.zeros((0, 5), np.float32)
     truth = frame.truth.boxes if frame.truth is not None else None
     views = []
@@ -69,14 +69,15 @@ def _picture(mistake: Mistake, frame: Frame, scores: Scores, points: Mapping[str
     if camera:
         part = _part(frame.cameras[camera], target)
         tile = draw_camera(camera, part, cloud, shown, truth, TILE, frame.stamp_ns)
-        views.append(_address(_marked(tile, part, target)))
-    views.append(_address(_from_above(frame, cloud, shown, truth, target)))
+        views.append(jpeg_address(_marked(tile, part, target)))
+    views.append(jpeg_address(_from_above(frame, cloud, shown, truth, target)))
     return Picture(mistake, frame.token, camera, tuple(views))
 
 
-def _detections(
+def detections_at(
     sample: int, scores: Scores, points: Mapping[str, WorkingPoint], lidar_from_world: Transform
 ) -> Boxes3D:
+    """A sample's detections at their classes' working points or above, in the lidar frame."""
     boxes = scores.predictions.boxes.select(scores.predictions.samples == sample)
     least = np.array([points[name].score for name in boxes.class_names])
     return boxes.select(boxes.scores >= least[boxes.labels]).transformed(lidar_from_world, "lidar")
@@ -136,7 +137,8 @@ def _from_above(frame: Frame, cloud: np.ndarray, shown: Boxes3D, truth: Boxes3D 
     return panel[top : top + BIRD_PART, left : left + BIRD_PART]
 
 
-def _address(image: np.ndarray) -> str:
+def jpeg_address(image: np.ndarray) -> str:
+    """An image (H, W, 3) uint8 RGB as a `data:` address."""
     good, encoded = cv2.imencode(
         ".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     )

@@ -11,6 +11,7 @@ dataset for a whole one. A dataset can also grow: the same command with more sce
 
 from __future__ import annotations
 
+import filecmp
 import json
 import multiprocessing
 import os
@@ -198,7 +199,7 @@ def _raise_what_failed(process: multiprocessing.Process, ear: Connection, number
 
 
 def _write_tables(out: Path, scenes: int, train_share: float) -> None:
-    """The tables of all scenes, one scene in memory at a time, moved into place when complete."""
+    """The tables of all scenes, one scene in memory at a time, moved into place when complete and not there already."""
     folder = out / f".{VERSION}.part"
     try:
         shutil.rmtree(folder, ignore_errors=True)
@@ -207,10 +208,19 @@ def _write_tables(out: Path, scenes: int, train_share: float) -> None:
             (folder / f"{table}.json").write_text(_listed(map(json.dumps, rows)))
         _write_scenes(out, folder, scenes)
         (folder / "splits.json").write_text(json.dumps(_splits(scenes, train_share), indent=1))
+        if _same_files(folder, out / VERSION):  # whatever was made from them is still good
+            shutil.rmtree(folder)
+            return
         shutil.rmtree(out / VERSION, ignore_errors=True)
         os.replace(folder, out / VERSION)
     except OSError as error:
         raise InputError(str(out / VERSION), "room to write the tables", error.strerror or str(error), GO_ON) from None
+
+
+def _same_files(new: Path, old: Path) -> bool:
+    """Whether all of the new folder's files are in the old one, byte by byte."""
+    names = [path.name for path in new.iterdir()]
+    return filecmp.cmpfiles(new, old, names, shallow=False)[0] == names
 
 
 def _listed(rows: Iterable[str]) -> str:

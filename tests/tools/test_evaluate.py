@@ -471,7 +471,7 @@ class TestRefusals:
 
     def test_neither_or_both_of_detector_and_results(self, place: Workplace) -> None:
         check_refused(place, place.run(*place._where("tiny_val")), "none of them")
-        check_refused(place, place.run(*place.detector()[:1], *place._where("tiny_val")), "CONFIG")
+        check_refused(place, place.run(*place.detector()[:1], *place._where("tiny_val")), "--checkpoint")
         check_refused(place, place.score(*place.detector()), "--results")
 
     def test_a_file_where_the_folder_should_be(self, place: Workplace) -> None:

@@ -1,0 +1,126 @@
+"""The demo's report: three detectors side by side, as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from perception.checkpoints.shipped import about
+from perception.demo.pictures import SceneViews
+from perception.evaluation.charts import bar
+from perception.evaluation.definition import ERRORS, MEAN_ERRORS
+from perception.evaluation.page import count, number, page, section, table
+from perception.evaluation.truth import Truth
+from perception.simulation.scene import Settings
+
+if TYPE_CHECKING:
+    from perception.demo.run import Outcome
+
+COLOURS = ("#4f9bd9", "#59a14f", "#f28e2b", "#b07aa1")  # of the detectors' bars
+
+
+def write_page(outcomes: Sequence[Outcome], truth: Truth, settings: Settings, pictures: Sequence[SceneViews]) -> str:
+    """The page."""
+    parts = (_lead(outcomes, truth, settings), _comparison(outcomes), _classes(outcomes), _scenes(pictures))
+    return page("A simulated city, and what three detectors see in it", "".join(parts))
+
+
+def text_table(outcomes: Sequence[Outcome]) -> str:
+    """The comparison as lines of text."""
+    names = ["mAP", "NDS", *(MEAN_ERRORS[error] for error in ERRORS), "ms"]
+    lines = [f"{'':16}" + "".join(f"{name:>8}" for name in names)]
+    for outcome in outcomes:
+        metrics = outcome.scores.metrics
+        values = [metrics.mean_ap, metrics.nd_score, *(metrics.tp_errors[error] for error in ERRORS)]
+        cells = "".join(f"{value:8.3f}" for value in values)
+        lines.append(f"{outcome.contender.title:16}{cells}{outcome.frame_ms:8.0f}")
+    return "\n".join(lines)
+
+
+def _lead(outcomes: Sequence[Outcome], truth: Truth, settings: Settings) -> str:
+    best = outcomes[-1]
+    scenes = len({scene.token for scene in truth.scenes})
+    tiles = [
+        ("mAP", number(best.scores.metrics.mean_ap), best.contender.title, "main"),
+        ("NDS", number(best.scores.metrics.nd_score), best.contender.title, "main"),
+        ("a frame", f"{best.frame_ms:.0f} ms", "on this machine's processor", ""),
+        ("drives", str(scenes), f"seed {settings.seed}, never trained on", ""),
+        ("frames", str(len(truth.tokens)), "six images, ten LiDAR sweeps each", ""),
+        ("objects", f"{len(best.scores.objects):,}", "in the classes' ranges", ""),
+    ]
+    cards = "".join(
+        f'<div class="{kind}"><span>{name}</span><b>{value}</b><span>{escape(what)}</span></div>'
+        for name, value, what, kind in tiles
+    )
+    text = (
+        "Drives through a procedural city, ray-cast into a LiDAR and six cameras; three detectors that come with the "
+        "project, run on this machine; the official nuScenes scores. Everything here was made by one command."
+    )
+    return f'<p>{text}</p><div class="lead">{cards}</div>'
+
+
+def _comparison(outcomes: Sequence[Outcome]) -> str:
+    head = ["detector", "mAP", "NDS", *(MEAN_ERRORS[error] for error in ERRORS), "ms a frame", "weights", "all of it"]
+    rows = []
+    for outcome, colour in zip(outcomes, COLOURS, strict=False):
+        metrics, contender = outcome.scores.metrics, outcome.contender
+        cells = [escape(contender.title), bar(metrics.mean_ap, colour) + number(metrics.mean_ap)]
+        cells += [bar(metrics.nd_score, colour) + number(metrics.nd_score)]
+        cells += [number(metrics.tp_errors[error]) for error in ERRORS]
+        cells += [f"{outcome.frame_ms:.0f}", f"{contender.checkpoint.stat().st_size / 1e6:.1f} MB"]
+        cells += [f'<a href="{escape(contender.config.stem)}/report.html">report</a>']
+        rows.append((cells, ""))
+    text = (
+        "mAP and NDS: more is better. The errors, of detections matched within 2 m, are of translation (m), scale "
+        "(1 - IoU), orientation (rad), velocity (m/s) and attributes (1 - accuracy): less is better. "
+    ) + " ".join(_reached(outcome) for outcome in outcomes)
+    return section("Side by side", text, table(head, rows))
+
+
+def _reached(outcome: Outcome) -> str:
+    """What the weights say they reach: to compare with."""
+    facts = about(outcome.contender.checkpoint)
+    if "mAP" not in facts:
+        return ""
+    title = escape(outcome.contender.title)
+    return f"{title}: on the split it was judged by when it was made, mAP {facts['mAP']} and NDS {facts['NDS']}."
+
+
+def _classes(outcomes: Sequence[Outcome]) -> str:
+    first = outcomes[0].scores
+    threshold = first.metrics.definition.dist_th_tp
+    rows = []
+    for name in first.metrics.label_aps:
+        cells = [escape(name.replace("_", " ")), str(len(first.matchings[name, threshold].truth))]
+        for outcome, colour in zip(outcomes, COLOURS, strict=False):
+            mean = outcome.scores.metrics.mean_dist_aps[name]
+            cells.append(bar(mean, colour) + number(mean))
+        rows.append((cells, ""))
+    head = ["class", "objects", *(escape(outcome.contender.title) for outcome in outcomes)]
+    text = "Average precision, the mean over matches within 0.5, 1, 2 and 4 m."
+    return section("Classes", text, table(head, rows))
+
+
+def _scenes(pictures: Sequence[SceneViews]) -> str:
+    titles = [view.title for view in pictures[0].views]
+    text = (
+        f"One frame of each drive: the one in which {titles[-1]} gains most over {titles[0]}. Thin and white is what "
+        "is there, coloured what was detected with at least the score that is best for its class (F1)."
+    )
+    figures = "".join(_figure(picture) for picture in pictures)
+    return f"<section><h2>What they see</h2><p>{escape(text)}</p>{figures}</section>\n"
+
+
+def _figure(picture: SceneViews) -> str:
+    trio = "".join(
+        f'<figure><img src="{view.image}" alt=""><figcaption><b>{escape(view.title)}</b> · '
+        f"{view.found} of {count(view.objects, 'object')} found, {count(view.false_alarms, 'false alarm')}"
+        "</figcaption></figure>"
+        for view in picture.views
+    )
+    caption = f"<b>{escape(picture.scene)}</b> · {escape(picture.token)} · boxes of {escape(picture.views[-1].title)}"
+    return (
+        f'<div class="scene"><figure class="wide"><img src="{picture.whole}" alt="">'
+        f'<figcaption>{caption}</figcaption></figure><div class="trio">{trio}</div></div>'
+    )

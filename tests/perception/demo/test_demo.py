@@ -1,0 +1,86 @@
+"""The demo on a city of one second and with tiny detectors: everything it leaves behind, and that it does so once."""
+
+import re
+
+import pytest
+
+from calibration.errors import InputError
+from perception.checkpoints.native import save_weights
+from perception.config import load_config
+from perception.demo import run
+from perception.demo.page import text_table
+from perception.demo.run import Contender, run_demo
+from perception.simulation.raycast import require
+from perception.simulation.scene import Settings
+from tests.tiny import tiny_network, tiny_yaml
+
+SETTINGS = Settings(seed=9, size=(96, 54), seconds=1.0)
+BRANCHES = {"LiDAR": {"cameras": False}, "camera": {"lidar": False}, "both": {}}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The folder of a demo, what it came to, and a way to run it again that gives what was said."""
+    try:
+        require()
+    except InputError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("demo")
+    chosen = []
+    for title, branches in BRANCHES.items():
+        config, checkpoint = (folder / f"{title}.{kind}" for kind in ("yaml", "safetensors"))
+        tiny_yaml(config, **branches)
+        save_weights(checkpoint, tiny_network(load_config(config)).state_dict(), {"mAP": "0.1250", "NDS": "0.2500"})
+        chosen.append(Contender(title, config, checkpoint))
+
+    def go():
+        said, steps = [], []
+
+        def progress(items, total, what):
+            steps.append((what, total))
+            return items
+
+        return run_demo(folder / "out", chosen, 1, SETTINGS, 1, progress, said.append), said, steps
+
+    return folder / "out", go()[0], go
+
+
+def test_there_is_a_report_of_each_detector_and_one_of_all(demo):
+    out, outcomes, _ = demo
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for outcome in outcomes:
+        name = outcome.contender.config.stem
+        assert (out / name / "metrics.json").is_file()
+        assert f'href="{name}/report.html"' in page
+        assert (out / name / "report.html").is_file()
+        assert f"{outcome.scores.metrics.nd_score:.3f}" in page
+    assert "mAP 0.1250 and NDS 0.2500" in page
+
+
+def test_the_report_needs_no_other_file_to_be_looked_at(demo):
+    page = (demo[0] / "report.html").read_text(encoding="utf-8")
+    images = re.findall(r'src="([^"]{20})', page)
+    assert len(images) == 1 + len(BRANCHES)  # of one drive: the cameras, and each detector's view from above
+    assert all(image.startswith("data:image/jpeg") for image in images)
+
+
+def test_the_table_has_a_line_for_each_detector(demo):
+    head, *lines = text_table(demo[1]).splitlines()
+    assert head.split() == ["mAP", "NDS", "mATE", "mASE", "mAOE", "mAVE", "mAAE", "ms"]
+    assert [line.split()[0] for line in lines] == list(BRANCHES)
+    for line, outcome in zip(lines, demo[1], strict=True):
+        assert float(line.split()[1]) == pytest.approx(outcome.scores.metrics.mean_ap, abs=5e-4)
+
+
+def test_a_second_run_takes_up_what_is_there(demo):
+    _, first, again = demo
+    outcomes, said, steps = again()
+    assert steps == [("simulating", 0)]  # nothing to simulate, and no detector asks for frames
+    assert sum("made by these arguments before" in remark for remark in said) == len(BRANCHES)
+    assert [o.scores.metrics.mean_ap for o in outcomes] == [o.scores.metrics.mean_ap for o in first]
+
+
+def test_the_detectors_are_the_three_that_come_with_the_project(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "checkpoint_of", lambda config: tmp_path / f"{config.stem}.safetensors")
+    names = [contender.config.stem for contender in run.contenders(tmp_path)]
+    assert names == ["sim_lidar", "sim_camera", "sim_fusion"]
