@@ -13,6 +13,7 @@ CORE = [
     "pydantic>=2.4",
     "PyYAML>=6.0.1",
     "safetensors>=0.4",
+    "pyarrow>=15",  # large tables' indexes
     "rich>=13",
     "typer>=0.12",
 ]

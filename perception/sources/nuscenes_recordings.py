@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from calibration.camera import Intrinsics
 from calibration.transform import Transform
 from perception.nuscenes import LIDAR
@@ -21,19 +23,34 @@ class Recordings:
         """Read the tables for `samples`, whole scenes; InputError for what is missing, malformed or leads nowhere."""
         self._sensors = Table(folder, "sensor", Sensor)
         self._calibrations = Table(folder, "calibrated_sensor", Calibration)
-        cameras, sweeps = set(options.cameras), options.lidar and options.sweeps > 0
+        self._poses = Table(folder, "ego_pose", Pose)
+        self._samples = samples
+        data = Table(folder, "sample_data", SampleData)
+        data = data.where(data.follow("sample_token", samples) >= 0)
+        sensors = self._sensors_of(data)
+        lidar, cameras = self._called(LIDAR), self._called(*options.cameras)
+        keyframe, between = data.column("is_key_frame"), options.lidar and options.sweeps > 0
+        wanted = lidar[sensors] & (keyframe | between) | cameras[sensors] & keyframe
+        self._data, sensors = data.where(wanted), sensors[wanted]
+        self._keyframes = {name: self._of_samples(self._called(name)[sensors]) for name in (LIDAR, *options.cameras)}
 
-        def wanted(row: SampleData) -> bool:
-            if row.sample_token not in samples:
-                return False
-            channel = self.channel(row)
-            return (channel == LIDAR and (sweeps or row.is_key_frame)) or (channel in cameras and row.is_key_frame)
+    def _sensors_of(self, data: Table[SampleData]) -> np.ndarray:
+        """Place in the table of sensors of each row's (rows,)."""
+        calibrations = data.follow("calibrated_sensor_token", self._calibrations, needed=np.ones(len(data), bool))
+        used = np.zeros(len(self._calibrations), bool)
+        used[calibrations] = True
+        return self._calibrations.follow("sensor_token", self._sensors, needed=used)[calibrations]
 
-        self._data = Table(folder, "sample_data", SampleData, wanted)
-        poses = {row.ego_pose_token for row in self._data}
-        self._poses = Table(folder, "ego_pose", Pose, lambda row: row.token in poses)
-        keyframes = (row for row in self._data if row.is_key_frame)
-        self._keyframes = {(row.sample_token, self.channel(row)): row for row in keyframes}
+    def _called(self, *channels: str) -> np.ndarray:
+        """Which of the sensors have one of these names (sensors,)."""
+        return np.array([sensor.channel in channels for sensor in self._sensors], bool)
+
+    def _of_samples(self, mask: np.ndarray) -> np.ndarray:
+        """For each sample the place of its keyframe among the rows that a mask picks (samples,), -1 for none."""
+        places = np.flatnonzero(mask & self._data.column("is_key_frame"))
+        found = np.full(len(self._samples), -1)
+        found[self._data.where(places).follow("sample_token", self._samples)] = places
+        return found
 
     def channel(self, row: SampleData) -> str:
         """The name of the sensor that recorded this."""
@@ -41,11 +58,11 @@ class Recordings:
 
     def keyframe(self, sample_token: str, channel: str) -> SampleData:
         """What a sensor recorded for a sample; MissingDataError if it didn't."""
-        try:
-            return self._keyframes[sample_token, channel]
-        except KeyError:
+        sample, of_channel = self._samples.place(sample_token), self._keyframes.get(channel)
+        if of_channel is None or of_channel[sample] < 0:
             what = f"{self._data.path}: sample {sample_token}"
-            raise MissingDataError(what, f"a keyframe of {channel}", "none") from None
+            raise MissingDataError(what, f"a keyframe of {channel}", "none")
+        return self._data.at(of_channel[sample])
 
     def before(self, row: SampleData, count: int) -> list[SampleData]:
         """The same sensor's recordings before this one, newest first; fewer than `count` where the scene starts."""

@@ -1,25 +1,28 @@
 """The tables of a nuScenes dataset, as far as frames need them.
 
 The full tables are gigabytes of JSON with millions of rows for radars and for cameras between keyframes. They are
-parsed piece by piece, and only the rows and fields that frames are made of stay in memory. Source of the format: the
-schema page of the nuScenes development kit.
+parsed piece by piece, and only the fields that frames are made of are kept, as columns (nuscenes_index.py). Rows are
+made of them when they are asked for. Source of the format: the schema page of the nuScenes development kit.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from copy import copy
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, get_origin, get_type_hints
+
+import numpy as np
 
 from calibration.errors import InputError
+from perception.sources.nuscenes_index import KEY, key_of, open_columns
 
 PIECE = 1 << 20  # characters of a table that are parsed at a time, and the most that one row may have
 LIST_START = re.compile(r"\s*\[")
+RECENT = 4096  # rows that a table keeps ready: frames ask for the same calibrations, and for their neighbours' rows
 BETWEEN_ROWS = re.compile(r"[\s,]*")
 
 
@@ -40,17 +43,17 @@ class Calibration(NamedTuple):
 
     token: str
     sensor_token: str
-    translation: list
-    rotation: list  # quaternion w, x, y, z
-    camera_intrinsic: list  # (3, 3); empty for other sensors
+    translation: list[float]
+    rotation: list[float]  # quaternion w, x, y, z
+    camera_intrinsic: list[list[float]]  # (3, 3); empty for other sensors
 
 
 class Pose(NamedTuple):
     """A row of ego_pose: `world_from_ego`."""
 
     token: str
-    translation: list
-    rotation: list  # quaternion w, x, y, z
+    translation: list[float]
+    rotation: list[float]  # quaternion w, x, y, z
 
 
 class Sample(NamedTuple):
@@ -83,10 +86,10 @@ class Annotation(NamedTuple):
     sample_token: str
     instance_token: str
     visibility_token: str  # "1" (at most 40 % seen) to "4" (more than 80 %)
-    attribute_tokens: list
-    translation: list  # of the centre
-    size: list  # width, length, height
-    rotation: list  # quaternion w, x, y, z
+    attribute_tokens: list[str]
+    translation: list[float]  # of the centre
+    size: list[float]  # width, length, height
+    rotation: list[float]  # quaternion w, x, y, z
     num_lidar_pts: int
     num_radar_pts: int
     prev: str  # token of the same object's annotation in the keyframe before, "" for none
@@ -102,53 +105,101 @@ Row = TypeVar("Row", bound=NamedTuple)
 
 
 class Table(Generic[Row]):
-    """Rows by token; asking for one that isn't there raises InputError with the file's name."""
+    """Rows by token; asking for one that isn't there raises InputError with the file's name.
 
-    def __init__(self, folder: Path, name: str, row: type[Row], keep: Callable[[Row], bool] = lambda row: True) -> None:
-        """Read `folder`/`name`.json, keeping the rows that `keep` says; InputError if it is missing or malformed."""
+    Where rows are counted, in `places`, it is among those that the table has, in the file's order.
+    """
+
+    def __init__(self, folder: Path, name: str, row: type[Row]) -> None:
+        """Open `folder`/`name`.json; InputError if it is missing or malformed."""
         self.path = folder / f"{name}.json"
-        kept = (_sharing_text(made) for made in self._made(row) if keep(made))
-        self._rows = {made.token: made for made in kept}
+        self._row = row
+        self._columns = open_columns(self.path, row, self._parsed)
+        self._numbers = np.arange(len(self._columns))  # in the file, of the rows that are there
+        self._forget()
+
+    def _forget(self) -> None:
+        self._order: tuple[np.ndarray, np.ndarray] | None = None
+        self._recent: dict[str, Row] = {}
 
     def __getitem__(self, token: str) -> Row:
-        try:
-            return self._rows[token]
-        except KeyError:
-            raise InputError(str(self.path), f"a row with token {token!r}", "none") from None
+        found = self._recent.get(token)
+        if found is None:
+            found = self.at(self.place(token))
+            if len(self._recent) >= RECENT:
+                self._recent.clear()
+            self._recent[token] = found
+        return found
 
     def __contains__(self, token: str) -> bool:
-        return token in self._rows
+        return bool(self._places(key_of(token)) >= 0)
 
     def __iter__(self) -> Iterator[Row]:
         """The rows, in the file's order."""
-        return iter(self._rows.values())
+        return map(self.at, range(len(self)))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._numbers)
 
-    def where(self, keep: Callable[[Row], bool]) -> Table[Row]:
-        """The same table with some of its rows."""
+    def at(self, place: int) -> Row:
+        """One row."""
+        return self._row._make(self._columns.values(self._numbers[place]))
+
+    def place(self, token: str) -> int:
+        """Where the row of this token is."""
+        place = int(self._places(key_of(token)))
+        if place < 0:
+            raise InputError(str(self.path), f"a row with token {token!r}", "none")
+        return place
+
+    def where(self, keep: Callable[[Row], bool] | np.ndarray) -> Table[Row]:
+        """The same table with some of its rows, which a function of a row, a mask (rows,) or ascending places pick."""
+        picked = keep if isinstance(keep, np.ndarray) else np.array([keep(row) for row in self], bool)
         table = copy(self)
-        table._rows = {row.token: row for row in self if keep(row)}
+        table._numbers = self._numbers[picked]
+        table._forget()
         return table
 
-    def _made(self, row: type[Row]) -> Iterator[Row]:
-        fields, kinds = itemgetter(*row._fields), tuple(get_type_hints(row).values())
+    def column(self, field: str) -> np.ndarray:
+        """A field of all rows (rows,): numbers or truths."""
+        return self._columns.column(field)[self._numbers]
+
+    def follow(self, field: str, target: Table, needed: np.ndarray | None = None) -> np.ndarray:
+        """For each row the place in `target` of the row whose token the field says (rows,) int64, -1 for none.
+
+        Raises InputError, as asking for it would, where one is missing in a row that the mask `needed` (rows,) marks.
+        """
+        places = target._places(self._columns.column(field + KEY)[self._numbers])
+        if needed is not None and (missing := needed & (places < 0)).any():
+            target.place(getattr(self.at(int(missing.argmax())), field))
+        return places
+
+    def _places(self, keys: np.ndarray | np.uint64) -> np.ndarray:
+        """Places of the rows with these hashes, -1 for none; of two rows of one token the later one counts."""
+        if self._order is None:
+            own = self._columns.column("token" + KEY)[self._numbers]
+            order = np.argsort(own, kind="stable")
+            self._order = order, own[order]
+        order, ordered = self._order
+        if not len(order):
+            return np.full(np.shape(keys), -1)
+        found = np.searchsorted(ordered, keys, side="right") - 1
+        return np.where(ordered[found] == keys, order[found], -1)
+
+    def _parsed(self) -> Iterator[tuple]:
+        """The file's rows, as tuples of the fields that are kept."""
+        names, fields = self._row._fields, itemgetter(*self._row._fields)
+        kinds = tuple(get_origin(kind) or kind for kind in get_type_hints(self._row).values())
         for number, record in enumerate(_records(self.path)):
             try:
                 values = fields(record)
             except (KeyError, TypeError):
-                raise InputError(str(self.path), f"rows with {', '.join(row._fields)}", f"{record!r:.200}") from None
+                raise InputError(str(self.path), f"rows with {', '.join(names)}", f"{record!r:.200}") from None
             if tuple(map(type, values)) != kinds:
                 wrong = next(i for i, kind in enumerate(kinds) if type(values[i]) is not kind)
-                what = f"{self.path}: {row._fields[wrong]} of row {number}"
+                what = f"{self.path}: {names[wrong]} of row {number}"
                 raise InputError(what, f"type {kinds[wrong].__name__}", f"{values[wrong]!r:.80}")
-            yield row._make(values)
-
-
-def _sharing_text(row: Row) -> Row:
-    """The same row, its text kept once for all rows: most of it are tokens that others name too."""
-    return row._make([sys.intern(value) if type(value) is str else value for value in row])
+            yield values
 
 
 def find_version(root: Path, version: str | None) -> Path:

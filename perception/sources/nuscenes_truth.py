@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,21 +28,32 @@ class Annotations:
         every_sample: Table[Sample] | None = None,  # if given, an annotation of none of these is a mistake
     ) -> None:
         """Read the annotation tables for `samples`; InputError for what is missing or malformed."""
-
-        def wanted(row: Annotation) -> bool:
-            if every_sample is not None:
-                every_sample[row.sample_token]  # raises where there is none
-            return row.sample_token in samples
-
         self._samples, self._class_names = samples, class_names
         self._categories = Table(folder, "category", Named)
         self._attributes = Table(folder, "attribute", Named)
         self._instances = Table(folder, "instance", Instance)
-        self._rows = Table(folder, "sample_annotation", Annotation, wanted)
-        self._by_sample = defaultdict(list)
-        for row in self._rows:
-            if self._class_name(row) in class_names:
-                self._by_sample[row.sample_token].append(row)
+        rows = Table(folder, "sample_annotation", Annotation)
+        if every_sample is not None:
+            rows.follow("sample_token", every_sample, needed=np.ones(len(rows), bool))
+        self._rows = rows.where(rows.follow("sample_token", samples) >= 0)
+        self._category_of_row = self._followed_categories()
+        ours = [CLASS_OF_CATEGORY.get(category.name) in class_names for category in self._categories]
+        self._by_sample = self._grouped(np.array(ours, bool)[self._category_of_row])
+
+    def _followed_categories(self) -> np.ndarray:
+        """Place in the table of categories of each annotation's (rows,)."""
+        instances = self._rows.follow("instance_token", self._instances, needed=np.ones(len(self._rows), bool))
+        used = np.zeros(len(self._instances), bool)
+        used[instances] = True
+        return self._instances.follow("category_token", self._categories, needed=used)[instances]
+
+    def _grouped(self, mask: np.ndarray) -> list[np.ndarray]:
+        """For each sample the places of its annotations among those that a mask picks."""
+        places = np.flatnonzero(mask)
+        samples = self._rows.follow("sample_token", self._samples)[places]
+        order = np.argsort(samples, kind="stable")
+        ends = np.cumsum(np.bincount(samples, minlength=len(self._samples)))
+        return np.split(places[order], ends[:-1])
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -66,11 +76,14 @@ class Annotations:
 
     def rows(self, sample_token: str) -> list[Annotation]:
         """A sample's annotations of the classes that are asked for, in the file's order."""
-        return self._by_sample.get(sample_token, [])
+        if sample_token not in self._samples:
+            return []
+        return [self._rows.at(place) for place in self._by_sample[self._samples.place(sample_token)]]
 
     def others(self, category: str) -> list[Annotation]:
         """The annotations of a category, such as one that no class covers."""
-        return [row for row in self._rows if self._category(row) == category]
+        called = np.array([row.name == category for row in self._categories], bool)
+        return [self._rows.at(place) for place in np.flatnonzero(called[self._category_of_row])]
 
     def attribute(self, row: Annotation) -> str:
         """The name of an annotation's attribute, "" where it has none."""

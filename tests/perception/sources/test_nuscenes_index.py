@@ -1,0 +1,147 @@
+"""Indexes of large tables: used, made anew when they must be, and never in the way."""
+
+import json
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration.errors import InputError
+from perception.sources import FrameOptions, nuscenes_index, nuscenes_tables
+from perception.sources.nuscenes import Source
+from perception.sources.nuscenes_index import BATCH, key_of, open_columns
+from perception.sources.nuscenes_tables import Annotation, Calibration, Instance, Named, Sample, SampleData, Table
+from tests.nuscenes_fixture import VERSION, edited, write_nuscenes
+
+TABLES = {"sample": Sample, "sample_data": SampleData, "sample_annotation": Annotation, "instance": Instance}
+TABLES |= {"calibrated_sensor": Calibration, "category": Named}
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """A dataset all of whose tables are large enough for an index, and a cache of its own."""
+    monkeypatch.setattr(nuscenes_index, "LEAST_BYTES", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_nuscenes(tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def parsed(monkeypatch) -> list[str]:
+    """Names of the tables that are parsed from now on."""
+    names, records = [], nuscenes_tables._records
+    monkeypatch.setattr(nuscenes_tables, "_records", lambda path: names.append(path.stem) or records(path))
+    return names
+
+
+def rows(root: Path, name: str) -> list:
+    return list(Table(root / VERSION, name, TABLES[name]))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_an_index_holds_what_the_table_does(root, name, parsed, monkeypatch):
+    written = json.loads((root / VERSION / f"{name}.json").read_text())
+    fields = TABLES[name]._fields
+    for opening in (rows(root, name), rows(root, name)):
+        assert [row._asdict() for row in opening] == [{field: row[field] for field in fields} for row in written]
+    assert parsed == [name]
+    monkeypatch.setattr(nuscenes_index, "LEAST_BYTES", 1 << 40)
+    assert rows(root, name) == opening
+    assert parsed == [name, name]
+
+
+def test_a_source_opens_without_parsing_a_table_again(root, parsed):
+    first = Source(root, FrameOptions(allow_missing=True))
+    assert sorted(parsed) == sorted(set(parsed))
+    parsed.clear()
+    second = Source(root, FrameOptions(allow_missing=True))
+    assert parsed == []
+    for one, other in zip(first, second, strict=True):
+        assert one.token == other.token
+        assert np.array_equal(one.truth.boxes.centers, other.truth.boxes.centers)
+
+
+def test_a_table_that_changed_is_read_anew(root):
+    assert len(rows(root, "instance")) > 1
+    with edited(root, "instance") as records:
+        kept = records[0]["token"]
+        del records[1:]
+    assert [row.token for row in rows(root, "instance")] == [kept]
+
+
+def test_a_table_of_equal_size_that_changed_is_read_anew(root):
+    path = root / VERSION / "category.json"
+    before = rows(root, "category")
+    text = path.read_text()
+    path.write_text(text.replace(before[0].name, before[0].name[::-1]))
+    state = path.stat()
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    assert rows(root, "category")[0].name == before[0].name[::-1]
+
+
+@pytest.mark.parametrize("size", [0, 100, -200])
+def test_a_damaged_index_is_made_anew(root, size, parsed):
+    before = rows(root, "sample_data")
+    (index,) = (root / VERSION / ".index").iterdir()
+    os.truncate(index, size % index.stat().st_size)
+    assert rows(root, "sample_data") == before
+    assert rows(root, "sample_data") == before
+    assert parsed == ["sample_data", "sample_data"]
+
+
+def test_where_the_dataset_cannot_be_written_to_the_index_lies_in_the_cache(root, tmp_path, parsed):
+    (root / VERSION / ".index").write_text("in the way")
+    before = rows(root, "sample")
+    assert rows(root, "sample") == before
+    assert parsed == ["sample"]
+    assert [path.name for path in (tmp_path / "cache").rglob("*.arrow")] == ["sample-Sample.arrow"]
+
+
+def test_where_nothing_can_be_written_the_table_is_parsed_each_time_and_that_is_said(root, tmp_path, parsed, caplog):
+    for place in (root / VERSION / ".index", tmp_path / "cache"):
+        place.write_text("in the way")
+    with caplog.at_level(logging.WARNING):
+        assert rows(root, "sample") == rows(root, "sample")
+    assert parsed == ["sample", "sample"]
+    assert "no index, as neither" in caplog.text
+
+
+def test_a_malformed_table_leaves_no_index_behind(root, parsed):
+    path = root / VERSION / "sample.json"
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(InputError, match="broken JSON"):
+        rows(root, "sample")
+    assert list((root / VERSION / ".index").iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [[1, "two", 3], [1, {}, 3], [[1], [2], [3]], [10**400, 0, 0]])
+def test_a_value_that_its_column_cannot_hold_is_named(root, value):
+    with edited(root, "sample_annotation") as records:
+        records[3]["translation"] = value
+    with pytest.raises(InputError, match=r"sample_annotation\.json: translation of row 3: expected type list"):
+        rows(root, "sample_annotation")
+
+
+def test_several_may_build_the_same_index_at_once(root):
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: rows(root, "sample_data"), range(8)))
+    assert all(one == found[0] for one in found)
+    assert [path.name for path in (root / VERSION / ".index").iterdir()] == ["sample_data-SampleData.arrow"]
+
+
+def test_tables_of_several_batches_are_whole(tmp_path):
+    count = BATCH + 5
+    columns = open_columns(tmp_path / "none.json", Named, lambda: ((f"t{i}", f"n{i}") for i in range(count)))
+    assert len(columns) == count
+    assert columns.values(BATCH + 4) == [f"t{BATCH + 4}", f"n{BATCH + 4}"]
+    assert columns.column("token key")[BATCH] == key_of(f"t{BATCH}")
+
+
+def test_the_development_kit_opens_a_dataset_with_indexes(root):
+    nuscenes = pytest.importorskip("nuscenes.nuscenes")
+    Source(root, FrameOptions(allow_missing=True))
+    kit = nuscenes.NuScenes(VERSION, str(root), verbose=False)
+    assert len(kit.sample) == len(rows(root, "sample"))
