@@ -16,7 +16,7 @@ from perception.evaluation.definition import ATTRIBUTE_NAMES, RACK_CATEGORY
 from perception.nuscenes import CLASS_NAMES, LIDAR, scenes_of_split
 from perception.sources import FrameOptions
 from perception.sources.nuscenes_recordings import Recordings
-from perception.sources.nuscenes_tables import Annotation, Sample, Table, find_version
+from perception.sources.nuscenes_tables import Sample, Table, find_version
 from perception.sources.nuscenes_truth import Annotations
 
 
@@ -90,10 +90,11 @@ def load_truth(root: str | Path, version: str | None, split: str, subset: Subset
     samples = every.where(lambda sample: sample.scene_token in needed)  # whole scenes: velocities look around
     annotations = Annotations(folder, samples, CLASS_NAMES, every)
     tokens = tuple(sample.token for sample in chosen)
-    rows = [row for token in tokens for row in annotations.rows(token)]
+    places = np.concatenate([annotations.places(token) for token in tokens])
+    table = annotations.table
     if not len(annotations):
         raise InputError(f"{folder}: annotations of split {split}", "at least one to score against", "none")
-    levels = _levels(folder, rows)
+    levels = _levels(folder, visibility := table.objects("visibility_token", places))
     return Truth(
         folder,
         split,
@@ -102,10 +103,10 @@ def load_truth(root: str | Path, version: str | None, split: str, subset: Subset
         frozenset(sample.token for sample in every),
         tuple(scenes[sample.scene_token] for sample in chosen),
         _ego_positions(folder, samples, tokens),
-        _objects(annotations, rows, tokens),
-        np.array([row.num_lidar_pts + row.num_radar_pts for row in rows], np.int64),
-        tuple(levels[row.visibility_token] for row in rows),
-        tuple(row.instance_token for row in rows),
+        _objects(annotations, places, tokens),
+        (table.column("num_lidar_pts", places) + table.column("num_radar_pts", places)).astype(np.int64),
+        tuple(levels[token] for token in visibility),
+        tuple(table.objects("instance_token", places)),
         _racks(annotations, tokens),
     )
 
@@ -140,37 +141,44 @@ def _ego_positions(folder: Path, samples: Table[Sample], tokens: Sequence[str]) 
     return np.array([pose.translation for pose in poses])
 
 
-def _levels(folder: Path, rows: Sequence[Annotation]) -> dict[str, str]:
+def _levels(folder: Path, tokens: Sequence[str]) -> dict[str, str]:
     """The visibility level of each token that occurs."""
     table = Table(folder, "visibility", Visibility)
-    return {token: table[token].level if token else "" for token in {row.visibility_token for row in rows}}
+    return {token: table[token].level if token else "" for token in set(tokens)}
 
 
-def _objects(annotations: Annotations, rows: Sequence[Annotation], tokens: Sequence[str]) -> SampleBoxes:
-    number = {token: index for index, token in enumerate(tokens)}
-    boxes = annotations.boxes_world(rows)
+def _objects(annotations: Annotations, places: np.ndarray, tokens: Sequence[str]) -> SampleBoxes:
+    table = annotations.table
+    boxes = annotations.boxes_world(places)
     flat = np.flatnonzero(~(np.asarray(boxes.sizes) > 0).all(axis=1))
     if len(flat):
-        what = f"{annotations.path}: size of {rows[flat[0]].token}"
-        raise InputError(what, "three sizes > 0", f"{rows[flat[0]].size}")
-    names = [annotations.attribute(row) for row in rows]
+        row = table.at(places[flat[0]])
+        raise InputError(f"{table.path}: size of {row.token}", "three sizes > 0", f"{row.size}")
+    names = annotations.attributes(places)
     for name in set(names) - {"", *ATTRIBUTE_NAMES}:
-        raise InputError(f"{annotations.path}: attribute", "a nuScenes attribute", repr(name))
+        raise InputError(f"{table.path}: attribute", "a nuScenes attribute", repr(name))
     codes = [ATTRIBUTE_NAMES.index(name) if name else -1 for name in names]
-    samples = np.array([number[row.sample_token] for row in rows], np.int64)
-    return SampleBoxes(samples, boxes, np.array(codes, np.int64))
+    return SampleBoxes(_numbers_of_samples(annotations, places, tokens), boxes, np.array(codes, np.int64))
+
+
+def _numbers_of_samples(annotations: Annotations, places: np.ndarray, tokens: Sequence[str]) -> np.ndarray:
+    """The sample of each of these annotations, by its number in `tokens` (rows,) int64."""
+    number = {token: index for index, token in enumerate(tokens)}
+    return np.array([number[token] for token in annotations.table.objects("sample_token", places)], np.int64)
 
 
 def _racks(annotations: Annotations, tokens: Sequence[str]) -> Racks:
     from scipy.spatial.transform import Rotation
 
-    number = {token: index for index, token in enumerate(tokens)}
-    rows = [row for row in annotations.others(RACK_CATEGORY) if row.sample_token in number]
-    if not rows:
+    places = annotations.others(RACK_CATEGORY)
+    chosen = set(tokens)
+    inside = [token in chosen for token in annotations.table.objects("sample_token", places)]
+    places = places[np.array(inside, bool)]
+    if not len(places):
         return Racks(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3, 3)))
-    quaternions = annotations.numbers(rows, "rotation", 4, nonzero=True)
+    quaternions = annotations.numbers(places, "rotation", 4, nonzero=True)
     axes = Rotation.from_quat(np.roll(quaternions, -1, axis=1)).as_matrix().transpose(0, 2, 1)  # as rows
-    lengths = annotations.numbers(rows, "size", 3)[:, [1, 0, 2], None]  # from width, length, height
+    lengths = annotations.numbers(places, "size", 3)[:, [1, 0, 2], None]  # from width, length, height
     edges = axes * lengths
-    corners = annotations.numbers(rows, "translation", 3) - edges.sum(axis=1) / 2
-    return Racks(np.array([number[row.sample_token] for row in rows], np.int64), corners, edges)
+    corners = annotations.numbers(places, "translation", 3) - edges.sum(axis=1) / 2
+    return Racks(_numbers_of_samples(annotations, places, tokens), corners, edges)

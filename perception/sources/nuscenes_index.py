@@ -47,10 +47,49 @@ class Columns:
         batch, place = self._batches[row // BATCH], row % BATCH
         return [batch.column(number)[place].as_py() for number in range(len(self._fields))]
 
-    def column(self, name: str) -> np.ndarray:
-        """All rows' values of a number or a truth (rows,), or with KEY behind its name, a text's hashes (uint64)."""
-        parts = [batch.column(name).to_numpy(zero_copy_only=False) for batch in self._batches]
-        return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
+    def numbers(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Some rows' values of a number or a truth (rows,), or with KEY behind its name, a text's hashes (uint64)."""
+        if not len(rows):
+            return np.zeros(0, np.uint64)
+        if len(rows) > BATCH:
+            whole = [batch.column(name).to_numpy(zero_copy_only=False) for batch in self._batches]
+            return np.concatenate(whole)[rows]
+        parts = [column.to_numpy(zero_copy_only=False)[within] for column, within in self._parts(name, rows)]
+        return np.concatenate(parts)[_back(rows)]
+
+    def vectors(self, name: str, rows: np.ndarray, count: int) -> np.ndarray:
+        """Some rows' lists of numbers (rows, count), NaN for those of another length."""
+        parts = [np.zeros((0, count))]
+        for column, within in self._parts(name, rows):
+            starts, values = column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=False)
+            good = starts[within + 1] - starts[within] == count
+            part = np.full((len(within), count), np.nan)
+            part[good] = values[starts[within[good], None] + np.arange(count)]
+            parts.append(part)
+        return np.concatenate(parts)[_back(rows)]
+
+    def objects(self, name: str, rows: np.ndarray) -> list[Any]:
+        """Some rows' values as Python's own: texts and lists."""
+        found = [value for column, within in self._parts(name, rows) for value in column.take(within).to_pylist()]
+        return [found[place] for place in _back(rows)]
+
+    def _parts(self, name: str, rows: np.ndarray) -> Iterator[tuple[pa.Array, np.ndarray]]:
+        """Batch after batch a column, and which of its rows are meant, in the order that they have in `rows`."""
+        batches = rows // BATCH
+        if len(rows) and (batches == batches[0]).all():  # as a frame's mostly are
+            yield self._batches[batches[0]].column(name), rows % BATCH
+            return
+        for batch in np.unique(batches):
+            yield self._batches[batch].column(name), rows[batches == batch] % BATCH
+
+
+def _back(rows: np.ndarray) -> np.ndarray:
+    """From the order of batches back to that of `rows`."""
+    if len(rows) and rows.max() // BATCH == rows.min() // BATCH:
+        return np.arange(len(rows))
+    back = np.empty(len(rows), np.int64)
+    back[np.argsort(rows // BATCH, kind="stable")] = np.arange(len(rows))
+    return back
 
 
 def key_of(token: str) -> np.uint64:

@@ -36,10 +36,9 @@ class Recordings:
 
     def _sensors_of(self, data: Table[SampleData]) -> np.ndarray:
         """Place in the table of sensors of each row's (rows,)."""
-        calibrations = data.follow("calibrated_sensor_token", self._calibrations, needed=np.ones(len(data), bool))
-        used = np.zeros(len(self._calibrations), bool)
-        used[calibrations] = True
-        return self._calibrations.follow("sensor_token", self._sensors, needed=used)[calibrations]
+        calibrations = data.follow_surely("calibrated_sensor_token", self._calibrations)
+        used, which = np.unique(calibrations, return_inverse=True)
+        return self._calibrations.follow_surely("sensor_token", self._sensors, used)[which]
 
     def _called(self, *channels: str) -> np.ndarray:
         """Which of the sensors have one of these names (sensors,)."""
@@ -49,7 +48,7 @@ class Recordings:
         """For each sample the place of its keyframe among the rows that a mask picks (samples,), -1 for none."""
         places = np.flatnonzero(mask & self._data.column("is_key_frame"))
         found = np.full(len(self._samples), -1)
-        found[self._data.where(places).follow("sample_token", self._samples)] = places
+        found[self._data.follow("sample_token", self._samples, places)] = places
         return found
 
     def channel(self, row: SampleData) -> str:

@@ -23,6 +23,7 @@ from perception.sources.nuscenes_index import KEY, key_of, open_columns
 PIECE = 1 << 20  # characters of a table that are parsed at a time, and the most that one row may have
 LIST_START = re.compile(r"\s*\[")
 RECENT = 4096  # rows that a table keeps ready: frames ask for the same calibrations, and for their neighbours' rows
+ALL = slice(None)
 BETWEEN_ROWS = re.compile(r"[\s,]*")
 
 
@@ -160,24 +161,34 @@ class Table(Generic[Row]):
         table._forget()
         return table
 
-    def column(self, field: str) -> np.ndarray:
-        """A field of all rows (rows,): numbers or truths."""
-        return self._columns.column(field)[self._numbers]
+    def column(self, field: str, places: np.ndarray | slice = ALL) -> np.ndarray:
+        """A field of some rows (rows,): numbers or truths."""
+        return self._columns.numbers(field, self._numbers[places])
 
-    def follow(self, field: str, target: Table, needed: np.ndarray | None = None) -> np.ndarray:
-        """For each row the place in `target` of the row whose token the field says (rows,) int64, -1 for none.
+    def vectors(self, field: str, places: np.ndarray, count: int) -> np.ndarray:
+        """A field of some rows (rows, count), float64: lists of numbers, NaN for those of another length."""
+        return self._columns.vectors(field, self._numbers[places], count)
 
-        Raises InputError, as asking for it would, where one is missing in a row that the mask `needed` (rows,) marks.
-        """
-        places = target._places(self._columns.column(field + KEY)[self._numbers])
-        if needed is not None and (missing := needed & (places < 0)).any():
-            target.place(getattr(self.at(int(missing.argmax())), field))
-        return places
+    def objects(self, field: str, places: np.ndarray) -> list[Any]:
+        """A field of some rows: texts or lists."""
+        return self._columns.objects(field, self._numbers[places])
+
+    def follow(self, field: str, target: Table, places: np.ndarray | slice = ALL) -> np.ndarray:
+        """For some rows the place in `target` of the row whose token the field says (rows,) int64, -1 for none."""
+        return target._places(self._columns.numbers(field + KEY, self._numbers[places]))
+
+    def follow_surely(self, field: str, target: Table, places: np.ndarray | slice = ALL) -> np.ndarray:
+        """The same; raises InputError, as asking for it would, where there is none."""
+        found = self.follow(field, target, places)
+        if (found < 0).any():
+            number = self._numbers[places][int((found < 0).argmax())]
+            target.place(self._columns.objects(field, np.array([number]))[0])
+        return found
 
     def _places(self, keys: np.ndarray | np.uint64) -> np.ndarray:
         """Places of the rows with these hashes, -1 for none; of two rows of one token the later one counts."""
         if self._order is None:
-            own = self._columns.column("token" + KEY)[self._numbers]
+            own = self._columns.numbers("token" + KEY, self._numbers)
             order = np.argsort(own, kind="stable")
             self._order = order, own[order]
         order, ordered = self._order

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,119 +33,117 @@ class Annotations:
         self._instances = Table(folder, "instance", Instance)
         rows = Table(folder, "sample_annotation", Annotation)
         if every_sample is not None:
-            rows.follow("sample_token", every_sample, needed=np.ones(len(rows), bool))
-        self._rows = rows.where(rows.follow("sample_token", samples) >= 0)
+            rows.follow_surely("sample_token", every_sample)
+        self.table = rows.where(rows.follow("sample_token", samples) >= 0)  # of all classes
         self._category_of_row = self._followed_categories()
-        ours = [CLASS_OF_CATEGORY.get(category.name) in class_names for category in self._categories]
-        self._by_sample = self._grouped(np.array(ours, bool)[self._category_of_row])
+        classes = [CLASS_OF_CATEGORY.get(category.name) for category in self._categories]
+        labels = np.array([class_names.index(name) if name in class_names else -1 for name in classes], np.int64)
+        self._labels = labels[self._category_of_row]  # -1 for classes that aren't asked for
+        self._by_sample = self._grouped(self._labels >= 0)
 
     def _followed_categories(self) -> np.ndarray:
         """Place in the table of categories of each annotation's (rows,)."""
-        instances = self._rows.follow("instance_token", self._instances, needed=np.ones(len(self._rows), bool))
-        used = np.zeros(len(self._instances), bool)
-        used[instances] = True
-        return self._instances.follow("category_token", self._categories, needed=used)[instances]
+        instances = self.table.follow_surely("instance_token", self._instances)
+        used, which = np.unique(instances, return_inverse=True)
+        return self._instances.follow_surely("category_token", self._categories, used)[which]
 
     def _grouped(self, mask: np.ndarray) -> list[np.ndarray]:
         """For each sample the places of its annotations among those that a mask picks."""
         places = np.flatnonzero(mask)
-        samples = self._rows.follow("sample_token", self._samples)[places]
+        samples = self.table.follow("sample_token", self._samples, places)
         order = np.argsort(samples, kind="stable")
         ends = np.cumsum(np.bincount(samples, minlength=len(self._samples)))
         return np.split(places[order], ends[:-1])
 
     def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def path(self) -> Path:
-        """The file they are from."""
-        return self._rows.path
+        return len(self.table)
 
     def truth(self, sample_token: str, lidar_from_world: Transform) -> Truth:
         """A sample's boxes in the lidar frame, in the file's order."""
-        rows = self.rows(sample_token)
+        places = self.places(sample_token)
         return Truth(
-            self.boxes_world(rows).transformed(lidar_from_world, "lidar"),
-            np.array([row.num_lidar_pts for row in rows], np.int64),
-            np.array([row.num_radar_pts for row in rows], np.int64),
-            tuple(self.attribute(row) for row in rows),
-            tuple(row.instance_token for row in rows),
+            self.boxes_world(places).transformed(lidar_from_world, "lidar"),
+            self.table.column("num_lidar_pts", places).astype(np.int64),
+            self.table.column("num_radar_pts", places).astype(np.int64),
+            tuple(self.attributes(places)),
+            tuple(self.table.objects("instance_token", places)),
         )
 
-    def rows(self, sample_token: str) -> list[Annotation]:
-        """A sample's annotations of the classes that are asked for, in the file's order."""
+    def places(self, sample_token: str) -> np.ndarray:
+        """Where a sample's annotations of the classes that are asked for are in the table, in the file's order."""
         if sample_token not in self._samples:
-            return []
-        return [self._rows.at(place) for place in self._by_sample[self._samples.place(sample_token)]]
+            return np.zeros(0, np.int64)
+        return self._by_sample[self._samples.place(sample_token)]
 
-    def others(self, category: str) -> list[Annotation]:
-        """The annotations of a category, such as one that no class covers."""
+    def others(self, category: str) -> np.ndarray:
+        """Where the annotations of a category are, such as one that no class covers."""
         called = np.array([row.name == category for row in self._categories], bool)
-        return [self._rows.at(place) for place in np.flatnonzero(called[self._category_of_row])]
+        return np.flatnonzero(called[self._category_of_row])
 
-    def attribute(self, row: Annotation) -> str:
-        """The name of an annotation's attribute, "" where it has none."""
-        if len(row.attribute_tokens) > 1:
-            what = f"{self._rows.path}: attribute_tokens of {row.token}"
-            raise InputError(what, "one attribute or none", f"{len(row.attribute_tokens)}")
-        return self._attributes[row.attribute_tokens[0]].name if row.attribute_tokens else ""
+    def attributes(self, places: np.ndarray) -> list[str]:
+        """The names of annotations' attributes, "" where one has none."""
+        names = []
+        for place, tokens in zip(places, self.table.objects("attribute_tokens", places), strict=True):
+            if len(tokens) > 1:
+                what = f"{self.table.path}: attribute_tokens of {self.table.at(place).token}"
+                raise InputError(what, "one attribute or none", f"{len(tokens)}")
+            names.append(self._attributes[tokens[0]].name if tokens else "")
+        return names
 
-    def velocities(self, rows: Sequence[Annotation]) -> np.ndarray:
+    def velocities(self, places: np.ndarray) -> np.ndarray:
         """Velocities (N, 3) [m/s] in the world frame, from where an object is one keyframe earlier and one later.
 
         At the ends of its track one side is its own place. NaN where it was seen once only, and where the keyframes
         are more than 1.5 s a step apart, both as the development kit's `box_velocity`, whose numbers these are: to the
         last bit, since its times are seconds in floats too.
         """
-        firsts = [self._rows[row.prev] if row.prev else row for row in rows]
-        lasts = [self._rows[row.next] if row.next else row for row in rows]
+        firsts, lasts = self._neighbours("prev", places), self._neighbours("next", places)
         elapsed = self._seconds(lasts) - self._seconds(firsts)
-        steps = np.array([bool(row.prev) + bool(row.next) for row in rows])
+        steps = (firsts != places).astype(int) + (lasts != places)
         known = (elapsed > 0) & (elapsed <= LONGEST_STEP_S * steps)
         moved = self.numbers(lasts, "translation", 3) - self.numbers(firsts, "translation", 3)
         return np.where(known, moved.T / np.where(known, elapsed, 1), np.nan).T
 
-    def _seconds(self, rows: Sequence[Annotation]) -> np.ndarray:
-        return 1e-6 * np.array([self._samples[row.sample_token].timestamp for row in rows])
+    def _neighbours(self, field: str, places: np.ndarray) -> np.ndarray:
+        """The places that a field leads to, an annotation's own where it is empty."""
+        found = self.table.follow(field, self.table, places)
+        ends = np.flatnonzero(found < 0)
+        for end, token in zip(ends, self.table.objects(field, places[ends]), strict=True):
+            found[end] = self.table.place(token) if token else places[end]  # raises for one that leads nowhere
+        return found
 
-    def boxes_world(self, rows: Sequence[Annotation]) -> Boxes3D:
+    def _seconds(self, places: np.ndarray) -> np.ndarray:
+        samples = self.table.follow_surely("sample_token", self._samples, places)
+        return 1e-6 * self._samples.column("timestamp", samples)
+
+    def boxes_world(self, places: np.ndarray) -> Boxes3D:
         """Annotations as boxes in the world frame; InputError for numbers that can't be."""
-        if not rows:
+        if not len(places):
             return Boxes3D.empty(self._class_names, "world")
-        sizes = self.numbers(rows, "size", 3, nonzero=True)
-        labels = [self._class_names.index(self._class_name(row)) for row in rows]
+        sizes = self.numbers(places, "size", 3, nonzero=True)
         return Boxes3D(
-            self.numbers(rows, "translation", 3),
+            self.numbers(places, "translation", 3),
             sizes[:, [1, 0, 2]],  # from width, length, height
-            headings(self.numbers(rows, "rotation", 4, nonzero=True)),
-            self.velocities(rows)[:, :2],
-            np.ones(len(rows)),
-            np.array(labels, np.int64),
+            headings(self.numbers(places, "rotation", 4, nonzero=True)),
+            self.velocities(places)[:, :2],
+            np.ones(len(places)),
+            self._labels[places],
             self._class_names,
             "world",
         )
 
-    def numbers(self, rows: Sequence[Annotation], field: str, count: int, nonzero: bool = False) -> np.ndarray:
+    def numbers(self, places: np.ndarray, field: str, count: int, nonzero: bool = False) -> np.ndarray:
         """A field of some rows (rows, count), float64; with `nonzero` a row that is nothing but 0 is a mistake too."""
-        values = [getattr(row, field) for row in rows]
-        try:
-            numbers = np.array(values, np.float64)
-        except (TypeError, ValueError):
-            numbers = np.full(1, np.nan)
-        good = numbers.shape == (len(rows), count) and np.isfinite(numbers).all()
-        if not good or (nonzero and not numbers.any(axis=1).all()):
-            if len(rows) > 1:  # which of them is it?
-                return np.concatenate([self.numbers([row], field, count, nonzero) for row in rows])
-            what = f"{self._rows.path}: {field} in sample {rows[0].sample_token}"
-            raise InputError(what, f"{count} finite numbers{', not all 0' if nonzero else ''}", f"{values[0]!r:.80}")
+        numbers = self.table.vectors(field, places, count)
+        wrong = ~np.isfinite(numbers).all(axis=1)
+        if nonzero:
+            wrong |= ~numbers.any(axis=1)
+        if wrong.any():
+            row = self.table.at(places[wrong.argmax()])
+            what = f"{self.table.path}: {field} in sample {row.sample_token}"
+            expected = f"{count} finite numbers{', not all 0' if nonzero else ''}"
+            raise InputError(what, expected, f"{getattr(row, field)!r:.80}")
         return numbers
-
-    def _class_name(self, row: Annotation) -> str | None:
-        return CLASS_OF_CATEGORY.get(self._category(row))
-
-    def _category(self, row: Annotation) -> str:
-        return self._categories[self._instances[row.instance_token].category_token].name
 
 
 def headings(quaternions_wxyz: np.ndarray) -> np.ndarray:

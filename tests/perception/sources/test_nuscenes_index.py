@@ -137,7 +137,7 @@ def test_tables_of_several_batches_are_whole(tmp_path):
     columns = open_columns(tmp_path / "none.json", Named, lambda: ((f"t{i}", f"n{i}") for i in range(count)))
     assert len(columns) == count
     assert columns.values(BATCH + 4) == [f"t{BATCH + 4}", f"n{BATCH + 4}"]
-    assert columns.column("token key")[BATCH] == key_of(f"t{BATCH}")
+    assert columns.numbers("token key", np.array([BATCH, 3]))[0] == key_of(f"t{BATCH}")
 
 
 def test_the_development_kit_opens_a_dataset_with_indexes(root):
