@@ -36,6 +36,11 @@ class SceneView:
     def scale(self) -> float:
         return float(np.cbrt(abs(np.linalg.det(self.lidar_augmented_from_lidar[:3, :3]))))
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether left is right; two mirrors are a half turn."""
+        return bool(np.linalg.det(self.lidar_augmented_from_lidar[:3, :3]) < 0)
+
     def points(self, points: np.ndarray) -> np.ndarray:
         """Points (N, 5) float32, as of a PointCloud, moved; intensity and age stay."""
         linear, shift = self.lidar_augmented_from_lidar[:3, :3], self.lidar_augmented_from_lidar[:3, 3]
@@ -73,6 +78,7 @@ class ImageView:
         images: ImageSettings,
         settings: ImageAugmentation,
         rng: np.random.Generator,
+        scene_mirrored: bool = False,
     ) -> ImageView:
         """At random; each call takes equally many numbers from `rng`, whatever the settings."""
         factor, place, angle, mirror = rng.uniform(*settings.scale), rng.random(), rng.uniform(-1, 1), rng.random()
@@ -84,8 +90,9 @@ class ImageView:
         cut = np.array([[1, 0, -left], [0, 1, -(height - images.size[1])], [0, 0, 1.0]])
         centre = (np.array(images.size) - 1) / 2
         turned = _turn_about(centre, np.radians(settings.rotation_deg) * angle) @ cut
-        mirrored = np.array([[-1, 0, images.size[0] - 1], [0, 1, 0], [0, 0, 1.0]]) if mirror < 0.5 else np.eye(3)
-        return ImageView((width, height), scale, mirrored @ turned if settings.flip else turned, images.size)
+        flips = {"never": False, "random": mirror < 0.5, "with_scene": scene_mirrored}[settings.flip]
+        mirrored = np.array([[-1, 0, images.size[0] - 1], [0, 1, 0], [0, 0, 1.0]]) if flips else np.eye(3)
+        return ImageView((width, height), scale, mirrored @ turned, images.size)
 
     @property
     def input_from_image(self) -> np.ndarray:

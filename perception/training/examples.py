@@ -78,7 +78,7 @@ class ExampleMaker:
         images, settings = self.config.images, self.config.training.image
         width, height = images.size if images else (0, 0)
         count, cameras = len(cameras), [rectified(camera) for camera in cameras]
-        views = [ImageView.draw(camera.image.shape, images, settings, rng) for camera in cameras]
+        views = [ImageView.draw(camera.image.shape, images, settings, rng, scene.mirrored) for camera in cameras]
         seen = [normalised(view.apply(c.image), images) for view, c in zip(views, cameras, strict=True)]
         poses = [scene.camera_from_lidar_augmented(camera.camera_from_lidar.matrix) for camera in cameras]
         return Batch(

@@ -16,7 +16,7 @@ from tests.perception.training.scenes import scene
 from tests.tiny import CAMERAS, tiny_config
 
 IMAGES = ImageSettings(cameras=CAMERAS, resized_width=384, size=(352, 128))
-STILL_IMAGE = ImageAugmentation(scale=(1, 1), rotation_deg=0, flip=False, shift=False)
+STILL_IMAGE = ImageAugmentation(scale=(1, 1), rotation_deg=0, flip="never", shift=False)
 STILL_SCENE = SceneAugmentation(rotation_deg=0, scale=(1, 1), translation_m=0, flip_x=False, flip_y=False)
 STILL = TrainingSettings(image=STILL_IMAGE, scene=STILL_SCENE)
 seeds = pytest.mark.parametrize("seed", range(8))
@@ -150,3 +150,17 @@ def test_without_augmentation_an_example_is_what_inference_prepares():
     np.testing.assert_array_equal(example.batch.clouds[0], batch.clouds[0])
     for name in POSES:
         np.testing.assert_allclose(getattr(example.batch, name), getattr(batch, name))
+
+
+def test_images_are_mirrored_with_their_scene_if_that_is_asked_for():
+    settings = STILL_IMAGE.model_copy(update={"flip": "with_scene"})
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        plain, mirrored = (ImageView.draw((225, 400), IMAGES, settings, rng, mirror) for mirror in (False, True))
+        assert np.linalg.det(plain.window_from_resized) == pytest.approx(1)
+        assert np.linalg.det(mirrored.window_from_resized) == pytest.approx(-1)
+    twice = SceneAugmentation(rotation_deg=0, scale=(1, 1), translation_m=0)
+    views = [SceneView.draw(twice, np.random.default_rng(seed)) for seed in range(20)]
+    signs = [tuple(np.sign(np.diag(view.lidar_augmented_from_lidar)[:2])) for view in views]
+    assert set(signs) == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
+    assert all(view.mirrored == (a * b < 0) for view, (a, b) in zip(views, signs, strict=True))
