@@ -10,12 +10,14 @@ from calibration.transform import Transform
 from perception.simulation.agents import Role
 from perception.simulation.film import develop
 from perception.simulation.looks import Kind
-from perception.simulation.rig import Lens, ego_from_camera, ego_pose, lens
+from perception.simulation.rig import Lens, ego_from_camera, ego_pose, lens, pixel_directions
 from perception.simulation.shading import (
     Buffer,
     Light,
+    edges,
     empty_buffer,
     facing_normals,
+    leaving_rays,
     light_of,
     shade,
     smoothed_openness,
@@ -28,7 +30,6 @@ AMBIENT_M, AMBIENT_RAYS, AMBIENT_UNTIL_M = 2.2, 2, 45.0  # how far ambient shade
 AMBIENT_TILE = 5  # neighbours that look different ways; averaged over one tile, all ways are looked
 EDGE = 0.04  # difference to a neighbour, as shown, from which a pixel gets more rays
 MORE_RAYS = ((-0.25, -0.3), (0.3, -0.2), (0.05, 0.33))  # px from the pixel's centre
-SKIN_M = 0.004  # how far off a surface the next ray starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +49,10 @@ def shoot(stage: Stage, camera: str, size: tuple[int, int], time: float, rng: np
     city_from_camera = ego_pose(stage.ego, time) @ ego_from_camera(camera)
     movers = stage.movers(time, city_from_camera.translation[:2], REACH_M)
     eye = _Eye(stage, movers, city_from_camera, optics, _light(stage, time, city_from_camera))
-    v, u = np.mgrid[: optics.height, : optics.width].astype(np.float64)
-    directions, buffer = eye.look(u.ravel(), v.ravel())
+    directions, buffer = eye.look(pixel_directions(optics), np.arange(optics.height * optics.width))
     openness = eye.openness(directions, buffer)
     linear = eye.light(directions, buffer, openness).reshape(optics.height, optics.width, 3)
-    _refine(eye, linear, u, v, openness)
+    _refine(eye, linear, openness)
     owners = buffer.owners.reshape(optics.height, optics.width)
     return Shot(develop(linear, stage.conditions, rng), owners, time, city_from_camera, optics)
 
@@ -87,17 +87,24 @@ class _Eye:
             light,
         )
         self._origin = city_from_camera.translation.astype(np.float32)
+        self._moving = _covered(movers.bounds, city_from_camera, optics)
 
-    def look(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, Buffer]:
-        """Rays through image points (N,) -> their directions (N, 3) in the city, and what they meet."""
-        directions = self._pose.rotate(self._optics.directions(u, v)).astype(np.float32)
-        rays = np.concatenate([np.broadcast_to(self._origin, directions.shape), directions], axis=1)
-        buffer, everything = empty_buffer(len(rays)), np.arange(len(rays))
-        for built in (self._stage.static, self._movers):
-            hits = built.caster.first_hits(rays)
-            take_nearer(buffer, everything, hits.distances, hits.triangles, hits.barycentric, built.surfaces)
+    def look(self, directions_camera: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, Buffer]:
+        """Rays in directions (N, 3), each through one of the pixels (N,) -> the same in the city, what they meet."""
+        rays = np.empty((len(pixels), 6), np.float32)
+        rays[:, :3], rays[:, 3:] = self._origin, self._pose.rotate(directions_camera)
+        directions, buffer = rays[:, 3:], empty_buffer(len(rays))
+        hits = self._stage.static.caster.first_hits(rays)
+        take_nearer(buffer, np.arange(len(rays)), *hits[:3], self._stage.static.surfaces)
+        rows = np.flatnonzero(self._moving[pixels])
+        take_nearer(buffer, rows, *self._movers.caster.first_hits(rays[rows])[:3], self._movers.surfaces)
         facing_normals(buffer, directions)
         return directions, buffer
+
+    def look_beside(self, pixels: np.ndarray, du: float, dv: float) -> tuple[np.ndarray, Buffer]:
+        """The same, past the centres of pixels (N,)."""
+        v, u = np.divmod(pixels, self._optics.width)
+        return self.look(self._optics.directions(u + du, v + dv), pixels)
 
     def openness(self, directions: np.ndarray, buffer: Buffer) -> np.ndarray:
         """How open each pixel (N,) is to the sky within a few metres: crevices and the ground under cars are dark."""
@@ -105,12 +112,12 @@ class _Eye:
         grid = np.arange(height * width).reshape(height, width)[::2, ::2]
         rows = grid.ravel()
         near = rows[buffer.distances[rows] < AMBIENT_UNTIL_M]
-        blocked, points = np.zeros(len(near), np.float32), self._offset(directions, buffer, near)
+        blocked = np.zeros(len(near), np.float32)
         tile = (near // width // 2 % AMBIENT_TILE) * AMBIENT_TILE + near % width // 2 % AMBIENT_TILE
         for ray in range(AMBIENT_RAYS):
             # Added to the normal, points all over a sphere follow the cosine law.
-            outwards = 1.02 * buffer.normals[near] + _SPHERE[tile * AMBIENT_RAYS + ray]
-            blocked += self._blocked(points, outwards, AMBIENT_M)
+            rays = leaving_rays(self._origin, directions, buffer, near, 1.02, _SPHERE, tile * AMBIENT_RAYS + ray)
+            blocked += self._blocked(rays, AMBIENT_M)
         coarse = np.ones(height * width, np.float32)
         coarse[near] = 1 - blocked / AMBIENT_RAYS
         coarse = coarse.reshape(height, width)[::2, ::2]
@@ -119,6 +126,7 @@ class _Eye:
             buffer.distances.reshape(height, width)[::2, ::2],
             buffer.normals.reshape(height, width, 3)[::2, ::2],
             AMBIENT_TILE // 2,
+            AMBIENT_UNTIL_M,
         )
         return _enlarged(coarse, (height, width)).ravel()
 
@@ -130,23 +138,35 @@ class _Eye:
             lit = np.flatnonzero(
                 np.isfinite(buffer.distances) & ((buffer.normals @ sun > 0) | (buffer.kinds == Kind.LEAF))
             )
-            shadow = self._blocked(self._offset(directions, buffer, lit), np.broadcast_to(sun, (len(lit), 3)), np.inf)
-            sunlit[lit] = 1 - shadow
+            towards = leaving_rays(self._origin, directions, buffer, lit, 0.0, sun[None], np.zeros(len(lit), np.int64))
+            sunlit[lit] = ~self._blocked(towards, np.inf)
         out = np.empty((len(directions), 3), np.float32)
         shade(self._origin, directions, buffer, sunlit, openness, 1 / self._optics.focal, self._light, out)
         return out
 
-    def _offset(self, directions: np.ndarray, buffer: Buffer, rows: np.ndarray) -> np.ndarray:
-        """Points just above what rays met."""
-        points = self._origin + directions[rows] * buffer.distances[rows, None]
-        return points + buffer.normals[rows] * (SKIN_M + 0.0002 * buffer.distances[rows, None])
-
-    def _blocked(self, points: np.ndarray, directions: np.ndarray, farthest: float) -> np.ndarray:
-        rays = np.ascontiguousarray(np.concatenate([points, directions], axis=1), np.float32)
+    def _blocked(self, rays: np.ndarray, farthest: float) -> np.ndarray:
         blocked = self._stage.static.caster.blocked(rays, farthest)
         rest = np.flatnonzero(~blocked)
         blocked[rest] = self._movers.caster.blocked(rays[rest], farthest)
         return blocked
+
+
+def _covered(bounds: np.ndarray, city_from_camera: Transform, optics: Lens) -> np.ndarray:
+    """Which pixels (H * W,) can show anything of what fills these bounds (M, 2, 3), generously."""
+    covered = np.zeros((optics.height, optics.width), bool)
+    rows = np.array(list(np.ndindex(2, 2, 2)))
+    corners = city_from_camera.inverse().apply(bounds[:, rows, np.arange(3)])
+    for low, high in zip(corners.min(axis=1), corners.max(axis=1), strict=True):
+        if high[2] > 0:
+            depths = max(low[2], 1e-3), high[2]
+            first = [min(low[k] / depth for depth in depths) * optics.focal for k in (0, 1)]
+            last = [max(high[k] / depth for depth in depths) * optics.focal for k in (0, 1)]
+            (left, right), (top, bottom) = (
+                np.clip([first[k] + middle - 1, last[k] + middle + 2], 0, size).astype(int)
+                for k, middle, size in ((0, optics.cx, optics.width), (1, optics.cy, optics.height))
+            )
+            covered[top:bottom, left:right] = True
+    return covered.ravel()
 
 
 def _sphere(count: int) -> np.ndarray:
@@ -166,23 +186,13 @@ def _enlarged(coarse: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
 
 
-def _refine(eye: _Eye, linear: np.ndarray, u: np.ndarray, v: np.ndarray, openness: np.ndarray) -> None:
+def _refine(eye: _Eye, linear: np.ndarray, openness: np.ndarray) -> None:
     """Average more rays into the pixels that differ from a neighbour."""
-    shown = linear / (linear + 0.5 * np.median(linear) + 1e-6)
-    edges = np.zeros(linear.shape[:2], bool)
-    for axis in (0, 1):
-        differs = np.abs(np.diff(shown, axis=axis)).max(axis=2) > EDGE
-        first, second = (
-            ((slice(0, -1), slice(None)), (slice(1, None), slice(None)))
-            if axis == 0
-            else ((slice(None), slice(0, -1)), (slice(None), slice(1, None)))
-        )
-        edges[first] |= differs
-        edges[second] |= differs
-    rows = np.flatnonzero(edges.ravel())
+    middle = np.float32(0.5 * np.median(linear))
+    rows = np.flatnonzero(edges(linear, middle, np.float32(EDGE)))
     flat = linear.reshape(-1, 3)
     total = flat[rows].copy()
     for du, dv in MORE_RAYS:
-        directions, buffer = eye.look(u.ravel()[rows] + du, v.ravel()[rows] + dv)
+        directions, buffer = eye.look_beside(rows, du, dv)
         total += np.minimum(eye.light(directions, buffer, openness[rows]), 12.0)
     flat[rows] = total / (1 + len(MORE_RAYS))

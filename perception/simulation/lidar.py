@@ -8,6 +8,10 @@ cosine of incidence over the distance squared, less what haze takes, against a t
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from functools import cache
+
 import numpy as np
 
 from calibration.transform import Transform
@@ -16,7 +20,7 @@ from perception.simulation.conditions import Conditions
 from perception.simulation.looks import lidar_responses
 from perception.simulation.raycast import Hits
 from perception.simulation.rig import COLUMNS, EGO_FROM_LIDAR, ELEVATIONS_DEG, RINGS, SWEEP_US, azimuth_deg, ego_poses
-from perception.simulation.stage import Built, Stage
+from perception.simulation.stage import Stage, caster_of
 
 SLICES = 6
 RANGE_M = 105.0
@@ -49,6 +53,7 @@ def column_times(end: float) -> np.ndarray:
     return end - SWEEP_US / 1e6 * (1 - np.arange(COLUMNS) / COLUMNS)
 
 
+@cache
 def beams() -> np.ndarray:
     """Unit directions (columns, rings, 3) in the lidar's frame."""
     azimuths = np.radians(azimuth_deg(np.arange(COLUMNS)))[:, None]
@@ -71,41 +76,41 @@ def _nearest(stage: Stage, rays: np.ndarray, end: float) -> tuple[Hits, np.ndarr
     """The nearer of what stands and what moves, and its kind and colour."""
     hits = stage.static.caster.first_hits(rays)
     rows = np.where(np.isfinite(hits.distances), hits.triangles, 0)
-    kinds, colours = stage.static.surfaces.kinds[rows].copy(), stage.static.surfaces.colours[rows].copy()
+    kinds, colours = stage.static.surfaces.kinds[rows], stage.static.surfaces.colours[rows]
     hits = Hits(*(array.copy() for array in hits))
-    for columns in np.array_split(np.arange(COLUMNS), SLICES):
+    slices = np.array_split(np.arange(COLUMNS), SLICES)
+    times = np.array([column_times(end)[columns].mean() for columns in slices])
+    poses = np.array([agent.motion.poses(times) for agent in stage.moving]).reshape(-1, SLICES, 3)
+    for number, columns in enumerate(slices):
         part = slice(columns[0] * RINGS, (columns[-1] + 1) * RINGS)
-        time = float(column_times(end)[columns].mean())
-        built = _swept_over(stage, rays[part], time)
-        _take_nearer(hits, kinds, colours, part, rays[part], built)
+        here = _swept_over(stage.moving, poses[:, number], rays[part])
+        agents = [stage.moving[k] for k in here]
+        if agents:
+            caster = caster_of(agents, float(times[number]), poses[here, number])
+            _take_nearer(hits, kinds, colours, part, caster.first_hits(rays[part]), agents)
     return hits, kinds, colours
 
 
 def _take_nearer(
-    hits: Hits, kinds: np.ndarray, colours: np.ndarray, part: slice, rays: np.ndarray, built: Built
+    hits: Hits, kinds: np.ndarray, colours: np.ndarray, part: slice, found: Hits, agents: Sequence[Agent]
 ) -> None:
-    found = built.caster.first_hits(rays)
     nearer = np.flatnonzero(found.distances < hits.distances[part])
-    rows = part.start + nearer
+    rows, triangles = part.start + nearer, found.triangles[nearer]
     hits.distances[rows], hits.normals[rows] = found.distances[nearer], found.normals[nearer]
-    kinds[rows] = built.surfaces.kinds[found.triangles[nearer]]
-    colours[rows] = built.surfaces.colours[found.triangles[nearer]]
+    kinds[rows] = np.concatenate([agent.model.mesh.kinds for agent in agents])[triangles]
+    colours[rows] = np.concatenate([agent.model.mesh.colours for agent in agents])[triangles]
 
 
-def _swept_over(stage: Stage, rays: np.ndarray, time: float) -> Built:
-    """Those movers whom a slice of the turn can hit."""
+def _swept_over(agents: Sequence[Agent], poses: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """Rows of those agents whom a slice of the turn can hit, from their poses (M, 3)."""
     origin, middle = rays[0, :2], rays[len(rays) // 2, 3:5]
     half_slice = np.pi / SLICES + 0.03
-
-    def within(agent: Agent) -> bool:
-        offset = agent.pose(time)[:2] - origin
-        distance, radius = np.hypot(*offset), np.hypot(*agent.model.size[:2]) / 2
-        if distance < radius + 1:
-            return True
-        apart = np.arccos(np.clip(offset @ middle / (distance * np.hypot(*middle)), -1, 1))
-        return distance < AGENT_REACH_M and apart < half_slice + np.arcsin(min(radius / distance, 1))
-
-    return stage.built([agent for agent in stage.moving if within(agent)], time)
+    radii = np.array([math.hypot(*agent.model.size[:2]) / 2 for agent in agents])
+    offsets = poses[:, :2] - origin
+    distances = np.maximum(np.hypot(offsets[:, 0], offsets[:, 1]), 1e-6)
+    apart = np.arccos(np.clip(offsets @ middle / (distances * math.hypot(*middle)), -1, 1))
+    ahead = apart < half_slice + np.arcsin(np.minimum(radii / distances, 1))
+    return np.flatnonzero((distances < radii + 1) | (ahead & (distances < AGENT_REACH_M)))
 
 
 def _returned(

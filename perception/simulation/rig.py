@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -47,8 +48,16 @@ class Lens:
 
     def directions(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Unit rays (..., 3) in the camera frame through image points; pixel centres have whole coordinates."""
-        rays = np.stack([(u - self.cx) / self.focal, (v - self.cy) / self.focal, np.ones_like(u)], axis=-1)
-        return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+        x, y = (u - self.cx) / self.focal, (v - self.cy) / self.focal
+        length = np.sqrt(x * x + y * y + 1)
+        return np.stack([x / length, y / length, 1 / length], axis=-1)
+
+
+@lru_cache(maxsize=2)  # the cameras have two kinds of lenses
+def pixel_directions(optics: Lens) -> np.ndarray:
+    """Unit rays (H * W, 3) in the camera frame through all pixels' centres."""
+    v, u = np.mgrid[: optics.height, : optics.width].astype(np.float64)
+    return optics.directions(u.ravel(), v.ravel())
 
 
 def lens(camera: str, size: tuple[int, int]) -> Lens:
