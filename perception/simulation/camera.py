@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from calibration.transform import Transform
-from perception.simulation.agents import Role
+from perception.simulation.agents import Agent, Role
 from perception.simulation.film import develop
-from perception.simulation.looks import Kind
 from perception.simulation.rig import Lens, ego_from_camera, ego_pose, lens, pixel_directions
 from perception.simulation.shading import (
     Buffer,
     Light,
     edges,
     empty_buffer,
+    facing,
     facing_normals,
     leaving_rays,
     light_of,
@@ -26,6 +27,7 @@ from perception.simulation.shading import (
 from perception.simulation.stage import Built, Stage
 
 REACH_M = 130.0  # movers farther away aren't drawn
+LIMBS_M = 0.5  # how far limbs may swing out of a box
 AMBIENT_M, AMBIENT_RAYS, AMBIENT_UNTIL_M = 2.2, 2, 45.0  # how far ambient shade looks, with how many rays, up to where
 AMBIENT_TILE = 5  # neighbours that look different ways; averaged over one tile, all ways are looked
 EDGE = 0.04  # difference to a neighbour, as shown, from which a pixel gets more rays
@@ -47,7 +49,7 @@ def shoot(stage: Stage, camera: str, size: tuple[int, int], time: float, rng: np
     """What a camera sees at a time [s]."""
     optics = lens(camera, size)
     city_from_camera = ego_pose(stage.ego, time) @ ego_from_camera(camera)
-    movers = stage.movers(time, city_from_camera.translation[:2], REACH_M)
+    movers = stage.built(_concerned(stage, time, city_from_camera, optics), time)
     eye = _Eye(stage, movers, city_from_camera, optics, _light(stage, time, city_from_camera))
     directions, buffer = eye.look(pixel_directions(optics), np.arange(optics.height * optics.width))
     openness = eye.openness(directions, buffer)
@@ -87,7 +89,7 @@ class _Eye:
             light,
         )
         self._origin = city_from_camera.translation.astype(np.float32)
-        self._moving = _covered(movers.bounds, city_from_camera, optics)
+        self._nearest = _nearest_movers(movers.bounds, city_from_camera, optics)
 
     def look(self, directions_camera: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, Buffer]:
         """Rays in directions (N, 3), each through one of the pixels (N,) -> the same in the city, what they meet."""
@@ -96,7 +98,7 @@ class _Eye:
         directions, buffer = rays[:, 3:], empty_buffer(len(rays))
         hits = self._stage.static.caster.first_hits(rays)
         take_nearer(buffer, np.arange(len(rays)), *hits[:3], self._stage.static.surfaces)
-        rows = np.flatnonzero(self._moving[pixels])
+        rows = np.flatnonzero(buffer.distances > self._nearest[pixels])  # the rest can't meet anyone who moves
         take_nearer(buffer, rows, *self._movers.caster.first_hits(rays[rows])[:3], self._movers.surfaces)
         facing_normals(buffer, directions)
         return directions, buffer
@@ -135,9 +137,7 @@ class _Eye:
         sunlit = np.zeros(len(directions), np.float32)
         if max(self._light.sun) > 0:
             sun = self._light.sun_direction.astype(np.float32)
-            lit = np.flatnonzero(
-                np.isfinite(buffer.distances) & ((buffer.normals @ sun > 0) | (buffer.kinds == Kind.LEAF))
-            )
+            lit = facing(sun, buffer)
             towards = leaving_rays(self._origin, directions, buffer, lit, 0.0, sun[None], np.zeros(len(lit), np.int64))
             sunlit[lit] = ~self._blocked(towards, np.inf)
         out = np.empty((len(directions), 3), np.float32)
@@ -151,22 +151,36 @@ class _Eye:
         return blocked
 
 
-def _covered(bounds: np.ndarray, city_from_camera: Transform, optics: Lens) -> np.ndarray:
-    """Which pixels (H * W,) can show anything of what fills these bounds (M, 2, 3), generously."""
-    covered = np.zeros((optics.height, optics.width), bool)
-    rows = np.array(list(np.ndindex(2, 2, 2)))
-    corners = city_from_camera.inverse().apply(bounds[:, rows, np.arange(3)])
+def _concerned(stage: Stage, time: float, city_from_camera: Transform, optics: Lens) -> list[tuple[Agent, np.ndarray]]:
+    """Those who move and may be in the picture, or darken what is, with their poses."""
+    poses = [(agent, agent.pose(time)) for agent in stage.moving]
+    here = city_from_camera.translation[:2]
+    poses = [(agent, pose) for agent, pose in poses if math.dist(pose[:2], here) < REACH_M]
+    middles = np.array([(*pose[:2], agent.ground(time) + agent.model.size[2] / 2) for agent, pose in poses])
+    radii = np.array([math.hypot(*agent.model.size) / 2 + LIMBS_M + AMBIENT_M for agent, _ in poses])
+    ends = np.stack([middles, middles]).reshape(2, -1, 3)
+    if max(stage.conditions.sun) > 0:  # where a shadow ends
+        sun = stage.conditions.sun_direction
+        ends[1] -= ((ends[1, :, 2] + radii) / sun[2])[:, None] * sun
+    inwards = optics.sides / np.linalg.norm(optics.sides, axis=1, keepdims=True)
+    inside = city_from_camera.inverse().apply(ends) @ inwards.T > -radii[:, None]
+    return [poses[k] for k in np.flatnonzero(inside.any(axis=0).all(axis=1))]
+
+
+def _nearest_movers(bounds: np.ndarray, city_from_camera: Transform, optics: Lens) -> np.ndarray:
+    """How near anything of what fills these bounds (M, 2, 3) may be (H * W,) [m], at least; inf where nothing is."""
+    nearest = np.full((optics.height, optics.width), np.inf, np.float32)
+    corners = city_from_camera.inverse().apply(bounds[:, np.array(list(np.ndindex(2, 2, 2))), np.arange(3)])
     for low, high in zip(corners.min(axis=1), corners.max(axis=1), strict=True):
         if high[2] > 0:
             depths = max(low[2], 1e-3), high[2]
-            first = [min(low[k] / depth for depth in depths) * optics.focal for k in (0, 1)]
-            last = [max(high[k] / depth for depth in depths) * optics.focal for k in (0, 1)]
-            (left, right), (top, bottom) = (
-                np.clip([first[k] + middle - 1, last[k] + middle + 2], 0, size).astype(int)
-                for k, middle, size in ((0, optics.cx, optics.width), (1, optics.cy, optics.height))
-            )
-            covered[top:bottom, left:right] = True
-    return covered.ravel()
+            first = np.min([low[:2] / depth for depth in depths], axis=0) * optics.focal + (optics.cx, optics.cy)
+            last = np.max([high[:2] / depth for depth in depths], axis=0) * optics.focal + (optics.cx, optics.cy)
+            size = optics.width, optics.height
+            (left, top), (right, bottom) = (np.clip(edge, 0, size).astype(int) for edge in (first - 1, last + 2))
+            there = nearest[top:bottom, left:right]
+            np.minimum(there, np.linalg.norm(np.clip(0, low, high)) - 0.01, out=there)
+    return nearest.ravel()
 
 
 def _sphere(count: int) -> np.ndarray:
@@ -186,9 +200,16 @@ def _enlarged(coarse: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
 
 
+def _median(values: np.ndarray) -> np.float32:
+    """Of evenly many numbers: quicker than np.median, and the same."""
+    half = values.size // 2
+    parted = np.partition(values, half, axis=None)
+    return np.mean([parted[:half].max(), parted[half]])
+
+
 def _refine(eye: _Eye, linear: np.ndarray, openness: np.ndarray) -> None:
     """Average more rays into the pixels that differ from a neighbour."""
-    middle = np.float32(0.5 * np.median(linear))
+    middle = np.float32(0.5 * _median(linear))
     rows = np.flatnonzero(edges(linear, middle, np.float32(EDGE)))
     flat = linear.reshape(-1, 3)
     total = flat[rows].copy()

@@ -46,6 +46,15 @@ class Lens:
     def matrix(self) -> np.ndarray:
         return np.array([[self.focal, 0, self.cx], [0, self.focal, self.cy], [0, 0, 1]])
 
+    @property
+    def sides(self) -> np.ndarray:
+        """Vectors (4, 3) in the camera frame square to the sides of what it sees, pointing inwards."""
+        left, top = self.cx + 0.5, self.cy + 0.5
+        right, bottom = self.width - left, self.height - top
+        return np.array(
+            [(self.focal, 0, left), (-self.focal, 0, right), (0, self.focal, top), (0, -self.focal, bottom)]
+        )
+
     def directions(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Unit rays (..., 3) in the camera frame through image points; pixel centres have whole coordinates."""
         x, y = (u - self.cx) / self.focal, (v - self.cy) / self.focal

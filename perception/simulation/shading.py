@@ -96,6 +96,19 @@ def facing_normals(buffer, directions):
 
 
 @compiled
+def facing(way, buffer):
+    """Rows of rays that met a surface which faces `way` (3,); light passes through leaves."""
+    rows = np.empty(len(buffer.distances), np.int64)
+    count = 0
+    for i in range(len(rows)):
+        shine = buffer.normals[i, 0] * way[0] + buffer.normals[i, 1] * way[1] + buffer.normals[i, 2] * way[2]
+        if (shine > 0 or buffer.kinds[i] == LEAF) and np.isfinite(buffer.distances[i]):
+            rows[count] = i
+            count += 1
+    return rows[:count]
+
+
+@compiled
 def leaving_rays(origin, directions, buffer, rows, lean, ways, which):
     """Rays (K, 6) from just above what rays `rows` (K,) met: along `lean` times the normal, plus ways[which]."""
     lean = np.float32(lean)

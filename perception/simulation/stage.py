@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -53,11 +52,9 @@ class Stage:
         posed = [(_posed(agent, 0.0, agent.pose(0.0)), agent.number) for agent in standing]
         self.static = _built([(scenery.mesh, 0), *posed])
 
-    def movers(self, time: float, near: np.ndarray, reach: float) -> Built:
-        """Whoever moves, within `reach` of a point (2,), at a time."""
-        poses = [(agent, agent.pose(time)) for agent in self.moving]
-        chosen = [(agent, pose) for agent, pose in poses if math.dist(pose[:2], near) < reach]
-        return _built([(_posed(agent, time, pose), agent.number) for agent, pose in chosen])
+    def built(self, posed: Sequence[tuple[Agent, np.ndarray]], time: float) -> Built:
+        """Agents with their poses, x, y, heading, at a time."""
+        return _built([(_posed(agent, time, pose), agent.number) for agent, pose in posed])
 
 
 def caster_of(agents: Sequence[Agent], time: float, poses: Sequence[np.ndarray]) -> Caster:
