@@ -80,13 +80,14 @@ def make_mesh(vertices: np.ndarray, triangles: np.ndarray, look: Look | Sequence
     times = len(triangles) // max(len(looks), 1)
     corners = vertices[triangles]
     (ax, ay, az), (bx, by, bz) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
-    crosses = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
-    flat = crosses / np.maximum(np.sqrt((crosses**2).sum(axis=1, keepdims=True)), 1e-12)
+    x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+    crosses = np.stack([x, y, z], axis=1)
+    flat = crosses / np.maximum(np.sqrt(x * x + y * y + z * z), 1e-12)[:, None]
     normals = np.repeat(flat[:, None], 3, axis=1)
     return Mesh(
         vertices,
         triangles,
-        _smoothed(normals, triangles, crosses, len(vertices)) if smooth else normals.astype(np.float32),
+        _smoothed(normals, triangles, crosses, len(vertices)) if smooth else normals,
         _laid_out(corners, flat),
         np.repeat(np.array([entry.kind for entry in looks], np.uint8), times),
         np.repeat(np.array([entry.colour for entry in looks], np.float32).reshape(-1, 3), times, axis=0),

@@ -28,6 +28,7 @@ THRESHOLD = 0.9e-5  # of light, for a pulse to count; a white wall reaches the r
 FLICKER = 0.45  # standard deviation of the threshold's logarithm
 NOISE_M = 0.015
 AGENT_REACH_M = 110.0
+BALL_MARGIN_M = 0.9  # for limbs that swing out of a box, and for how far the car goes in a slice
 
 
 def sweep(stage: Stage, end: float, rng: np.random.Generator) -> np.ndarray:
@@ -83,19 +84,37 @@ def _nearest(stage: Stage, rays: np.ndarray, end: float) -> tuple[Hits, np.ndarr
     poses = np.array([agent.motion.poses(times) for agent in stage.moving]).reshape(-1, SLICES, 3)
     for number, columns in enumerate(slices):
         part = slice(columns[0] * RINGS, (columns[-1] + 1) * RINGS)
-        here = _swept_over(stage.moving, poses[:, number], rays[part])
+        time, here = float(times[number]), _swept_over(stage.moving, poses[:, number], rays[part])
         agents = [stage.moving[k] for k in here]
+        may_meet = _may_meet(rays[part], hits.distances[part], agents, poses[here, number], time)
+        agents, here = [agents[k] for k in np.flatnonzero(may_meet.any(axis=0))], here[may_meet.any(axis=0)]
         if agents:
-            caster = caster_of(agents, float(times[number]), poses[here, number])
-            _take_nearer(hits, kinds, colours, part, caster.first_hits(rays[part]), agents)
+            rows = part.start + np.flatnonzero(may_meet.any(axis=1))
+            found = caster_of(agents, time, poses[here, number]).first_hits(rays[rows])
+            _take_nearer(hits, kinds, colours, rows, found, agents)
     return hits, kinds, colours
 
 
+def _may_meet(
+    rays: np.ndarray, distances: np.ndarray, agents: Sequence[Agent], poses: np.ndarray, time: float
+) -> np.ndarray:
+    """Which rays (K, 6) may meet which agents before they go these distances -> (K, M) bool: a ball holds each agent.
+
+    Most agents are behind houses, and most rays miss all: neither needs the ray caster.
+    """
+    heights = [agent.ground(time) + agent.model.size[2] / 2 for agent in agents]
+    middles = np.column_stack([poses[:, :2], heights]) - rays[len(rays) // 2, :3]
+    radii = np.array([math.hypot(*agent.model.size) / 2 + BALL_MARGIN_M for agent in agents])
+    along = rays[:, 3:] @ middles.T.astype(np.float32)
+    aside = (middles**2).sum(axis=1) - along**2
+    return (aside < radii**2) & (along > -radii) & (along - radii < distances[:, None])
+
+
 def _take_nearer(
-    hits: Hits, kinds: np.ndarray, colours: np.ndarray, part: slice, found: Hits, agents: Sequence[Agent]
+    hits: Hits, kinds: np.ndarray, colours: np.ndarray, rows: np.ndarray, found: Hits, agents: Sequence[Agent]
 ) -> None:
-    nearer = np.flatnonzero(found.distances < hits.distances[part])
-    rows, triangles = part.start + nearer, found.triangles[nearer]
+    nearer = np.flatnonzero(found.distances < hits.distances[rows])
+    rows, triangles = rows[nearer], found.triangles[nearer]
     hits.distances[rows], hits.normals[rows] = found.distances[nearer], found.normals[nearer]
     kinds[rows] = np.concatenate([agent.model.mesh.kinds for agent in agents])[triangles]
     colours[rows] = np.concatenate([agent.model.mesh.colours for agent in agents])[triangles]
