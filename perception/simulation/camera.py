@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from calibration.transform import Transform
-from perception.simulation.agents import Agent, Role
+from perception.simulation.agents import Role
 from perception.simulation.film import develop
 from perception.simulation.rig import Lens, ego_from_camera, ego_pose, lens, pixel_directions
 from perception.simulation.shading import (
@@ -24,10 +23,9 @@ from perception.simulation.shading import (
     smoothed_openness,
     take_nearer,
 )
+from perception.simulation.sight import concerned, nearest_movers
 from perception.simulation.stage import Built, Stage
 
-REACH_M = 130.0  # movers farther away aren't drawn
-LIMBS_M = 0.5  # how far limbs may swing out of a box
 AMBIENT_M, AMBIENT_RAYS, AMBIENT_UNTIL_M = 2.2, 2, 45.0  # how far ambient shade looks, with how many rays, up to where
 AMBIENT_TILE = 5  # neighbours that look different ways; averaged over one tile, all ways are looked
 EDGE = 0.04  # difference to a neighbour, as shown, from which a pixel gets more rays
@@ -49,7 +47,7 @@ def shoot(stage: Stage, camera: str, size: tuple[int, int], time: float, rng: np
     """What a camera sees at a time [s]."""
     optics = lens(camera, size)
     city_from_camera = ego_pose(stage.ego, time) @ ego_from_camera(camera)
-    movers = stage.built(_concerned(stage, time, city_from_camera, optics), time)
+    movers = stage.built(concerned(stage, time, city_from_camera, optics, AMBIENT_M), time)
     eye = _Eye(stage, movers, city_from_camera, optics, _light(stage, time, city_from_camera))
     directions, buffer = eye.look(pixel_directions(optics), np.arange(optics.height * optics.width))
     openness = eye.openness(directions, buffer)
@@ -89,7 +87,7 @@ class _Eye:
             light,
         )
         self._origin = city_from_camera.translation.astype(np.float32)
-        self._nearest = _nearest_movers(movers.bounds, city_from_camera, optics)
+        self._nearest = nearest_movers(movers.bounds, city_from_camera, optics)
 
     def look(self, directions_camera: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, Buffer]:
         """Rays in directions (N, 3), each through one of the pixels (N,) -> the same in the city, what they meet."""
@@ -149,38 +147,6 @@ class _Eye:
         rest = np.flatnonzero(~blocked)
         blocked[rest] = self._movers.caster.blocked(rays[rest], farthest)
         return blocked
-
-
-def _concerned(stage: Stage, time: float, city_from_camera: Transform, optics: Lens) -> list[tuple[Agent, np.ndarray]]:
-    """Those who move and may be in the picture, or darken what is, with their poses."""
-    poses = [(agent, agent.pose(time)) for agent in stage.moving]
-    here = city_from_camera.translation[:2]
-    poses = [(agent, pose) for agent, pose in poses if math.dist(pose[:2], here) < REACH_M]
-    middles = np.array([(*pose[:2], agent.ground(time) + agent.model.size[2] / 2) for agent, pose in poses])
-    radii = np.array([math.hypot(*agent.model.size) / 2 + LIMBS_M + AMBIENT_M for agent, _ in poses])
-    ends = np.stack([middles, middles]).reshape(2, -1, 3)
-    if max(stage.conditions.sun) > 0:  # where a shadow ends
-        sun = stage.conditions.sun_direction
-        ends[1] -= ((ends[1, :, 2] + radii) / sun[2])[:, None] * sun
-    inwards = optics.sides / np.linalg.norm(optics.sides, axis=1, keepdims=True)
-    inside = city_from_camera.inverse().apply(ends) @ inwards.T > -radii[:, None]
-    return [poses[k] for k in np.flatnonzero(inside.any(axis=0).all(axis=1))]
-
-
-def _nearest_movers(bounds: np.ndarray, city_from_camera: Transform, optics: Lens) -> np.ndarray:
-    """How near anything of what fills these bounds (M, 2, 3) may be (H * W,) [m], at least; inf where nothing is."""
-    nearest = np.full((optics.height, optics.width), np.inf, np.float32)
-    corners = city_from_camera.inverse().apply(bounds[:, np.array(list(np.ndindex(2, 2, 2))), np.arange(3)])
-    for low, high in zip(corners.min(axis=1), corners.max(axis=1), strict=True):
-        if high[2] > 0:
-            depths = max(low[2], 1e-3), high[2]
-            first = np.min([low[:2] / depth for depth in depths], axis=0) * optics.focal + (optics.cx, optics.cy)
-            last = np.max([high[:2] / depth for depth in depths], axis=0) * optics.focal + (optics.cx, optics.cy)
-            size = optics.width, optics.height
-            (left, top), (right, bottom) = (np.clip(edge, 0, size).astype(int) for edge in (first - 1, last + 2))
-            there = nearest[top:bottom, left:right]
-            np.minimum(there, np.linalg.norm(np.clip(0, low, high)) - 0.01, out=there)
-    return nearest.ravel()
 
 
 def _sphere(count: int) -> np.ndarray:

@@ -33,7 +33,7 @@ from perception.simulation.tables import MAP_EXTENT_M, PER_SCENE, VERSION, Scene
 
 JPEG_QUALITY = 92
 PROGRESS_FOLDER = ".simulation"
-FORMAT = 1  # raised whenever the same seed would give other bytes
+FORMAT = 2  # raised whenever the same seed would give other bytes
 SCENES_A_PROCESS = 10  # then a new one: starting costs 3 s, and whatever memory it took is given back
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 GO_ON = "give the same command again when there is, to go on"
