@@ -41,8 +41,8 @@ class Motion:
 
     def travelled(self, times: np.ndarray | float) -> np.ndarray:
         """Metres along the route; cubic between the simulation's steps, so that speed is continuous."""
-        times = np.clip(np.asarray(times, float), self.times[0], self.times[-1])
-        k = np.clip(np.searchsorted(self.times, times, side="right") - 1, 0, len(self.times) - 2)
+        times = np.minimum(np.maximum(times, self.times[0]), self.times[-1])
+        k = np.minimum(np.maximum(self.times.searchsorted(times, side="right") - 1, 0), len(self.times) - 2)
         step = self.times[k + 1] - self.times[k]
         u = (times - self.times[k]) / step
         a, b = self.along[k], self.along[k + 1]
@@ -90,15 +90,15 @@ class Agent:
             return False
         return self.speed(time) < 0.3 or float(self.motion.acceleration(time)) < -0.6
 
-    def vertices(self, time: float) -> np.ndarray:
-        """Its mesh's vertices (V, 3) in the city frame, limbs in mid-stride."""
+    def vertices(self, time: float, pose: np.ndarray | None = None) -> np.ndarray:
+        """Its mesh's vertices (V, 3) in the city frame, limbs in mid-stride; whoever has its pose may give it."""
         local = self.model.mesh.vertices
         if self.role is Role.WALKS and self.motion is not None:
             height = self.model.size[2]
             stride = STRIDE_M * height / 1.75
             pace = min(self.speed(time), 1.6)
             local = swung(self.model.mesh, height, float(self.motion.travelled(time)) / stride, 0.32 * pace / 1.3)
-        x, y, heading = self.pose(time)
+        x, y, heading = self.pose(time) if pose is None else pose
         ground = self.ground(time)
         cos, sin = np.cos(heading), np.sin(heading)
         placed = np.empty((len(local), 3), np.float32)

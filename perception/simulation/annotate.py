@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import numpy as np
 from calibration.transform import Transform
 from perception.simulation.agents import Agent
 from perception.simulation.camera import Shot
-from perception.simulation.stage import Stage
+from perception.simulation.stage import Stage, caster_of
 
 REACH_M = 60.0  # from the car
 MOST_RAYS = 18  # an object's picture is probed on a grid of at most this many pixels a side
@@ -45,7 +46,7 @@ def annotate(stage: Stage, time: float, points_city: np.ndarray, shots: Sequence
             continue
         pose = city_from_box(agent, time)
         count = int(inside(pose, agent.model.size, points_city).sum())
-        pixels, share = _seen(stage, agent, shots)
+        pixels, share = _seen(agent, shots)
         if count or pixels >= VISIBLE_SHARE * shots[0].owners.size:
             level = next(token for limit, token in LEVELS if share < limit)
             labels.append(Label(agent, pose, count, level, agent.attribute(time)))
@@ -54,14 +55,15 @@ def annotate(stage: Stage, time: float, points_city: np.ndarray, shots: Sequence
 
 def inside(city_from_box: Transform, size: tuple[float, float, float], points_city: np.ndarray) -> np.ndarray:
     """Which points (N, 3) lie in a box of this length, width and height."""
-    near = np.abs(points_city[:, :2] - city_from_box.translation[:2]).max(axis=1) < max(size)
+    x, y, _ = city_from_box.translation
+    near = (np.abs(points_city[:, 0] - x) < max(size)) & (np.abs(points_city[:, 1] - y) < max(size))
     within = np.zeros(len(points_city), bool)
     local = city_from_box.inverse().apply(points_city[near])
     within[near] = (np.abs(local) <= np.array(size) / 2).all(axis=1)
     return within
 
 
-def _seen(stage: Stage, agent: Agent, shots: Sequence[Shot]) -> tuple[float, float]:
+def _seen(agent: Agent, shots: Sequence[Shot]) -> tuple[float, float]:
     """About how many pixels show an agent, and which share that is of those that would if nothing else were there."""
     alone, visible = 0.0, 0.0
     for shot in shots:
@@ -71,9 +73,8 @@ def _seen(stage: Stage, agent: Agent, shots: Sequence[Shot]) -> tuple[float, flo
         u, v, area = probe
         directions = shot.city_from_camera.rotate(shot.lens.directions(u.astype(float), v.astype(float)))
         origins = np.broadcast_to(shot.city_from_camera.translation, directions.shape)
-        hits = stage.built([agent], shot.time).caster.first_hits(
-            np.concatenate([origins, directions], axis=1).astype(np.float32)
-        )
+        caster = caster_of([agent], shot.time, [agent.pose(shot.time)])
+        hits = caster.first_hits(np.concatenate([origins, directions], axis=1).astype(np.float32))
         alone += area * np.isfinite(hits.distances).sum()
         visible += area * (shot.owners[v, u] == agent.number).sum()
     return visible, min(visible / alone, 1.0) if alone else 0.0
@@ -82,6 +83,10 @@ def _seen(stage: Stage, agent: Agent, shots: Sequence[Shot]) -> tuple[float, flo
 def _probe(agent: Agent, shot: Shot) -> tuple[np.ndarray, np.ndarray, float] | None:
     """Pixels u, v (K,) all over the agent's box, and how many pixels each stands for; None where it isn't in view."""
     length, width, height = agent.model.size
+    middle = np.array([*agent.pose(shot.time)[:2], agent.ground(shot.time) + height / 2])
+    depth = (middle - shot.city_from_camera.translation) @ shot.city_from_camera.rotation[:, 2]
+    if depth + math.hypot(length, width, height) / 2 < 0.3:  # behind the camera, as most are
+        return None
     signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) / 2
     corners = shot.city_from_camera.inverse().apply(
         city_from_box(agent, shot.time).apply(signs * (length, width, height))

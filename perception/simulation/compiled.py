@@ -26,7 +26,7 @@ def compiled(function: Callable) -> Callable:
 
     before, config.CACHE_DIR = config.CACHE_DIR, _folder()
     try:
-        return njit(function, cache=True)
+        return njit(function, cache=True, error_model="numpy")  # no check of every division
     finally:
         config.CACHE_DIR = before
 

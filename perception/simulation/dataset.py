@@ -18,12 +18,10 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-
-import numpy as np
 
 from calibration.errors import InputError
 from calibration.files import write_atomically
@@ -36,7 +34,9 @@ from perception.simulation.tables import MAP_EXTENT_M, PER_SCENE, VERSION, Scene
 
 JPEG_QUALITY = 92
 PROGRESS_FOLDER = ".simulation"
-FORMAT = 1  # raised whenever the same seed would give other bytes
+FORMAT = 2  # raised whenever the same seed would give other bytes
+SCENES_A_PROCESS = 10  # then a new one: starting costs 3 s, and whatever memory it took is given back
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 GO_ON = "give the same command again when there is, to go on"
 Progress = Callable[[Iterable[int], int], Iterator[int]]
 
@@ -80,7 +80,7 @@ def _encoded(moment: Moment, sensor: str) -> bytes:
 
     if sensor == LIDAR:
         return moment.cloud.astype("<f4").tobytes()
-    image = np.ascontiguousarray(moment.shots[sensor].image[..., ::-1])
+    image = cv2.cvtColor(moment.shots[sensor].image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
@@ -153,49 +153,97 @@ def _simulated(out: Path, settings: Settings, numbers: list[int], workers: int) 
             record_scene(out, settings, number)
             yield number
         return
-    # A process a scene: whatever a scene takes in memory is given back. They are spawned, since Open3D has threads.
-    context, waiting, running = multiprocessing.get_context("spawn"), list(numbers), {}
+    waiting, running = list(numbers), []
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                number = waiting.pop(0)
-                ear, mouth = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(out, settings, number, mouth), daemon=True)
-                process.start()
-                mouth.close()
-                running[process.sentinel] = (process, ear, number)
-            for sentinel in wait(list(running)):
-                process, ear, number = running.pop(sentinel)
-                _raise_what_failed(process, ear, number)
+                running.append(_Worker(out, settings))
+                running[-1].begin(waiting.pop(0))
+            for pipe in wait([worker.pipe for worker in running]):
+                worker = next(one for one in running if one.pipe is pipe)
+                number = worker.finished()
+                if waiting and worker.made < SCENES_A_PROCESS:
+                    worker.begin(waiting.pop(0))
+                else:
+                    running.remove(worker)
+                    worker.end()
                 yield number
     finally:
-        for process, _, _ in running.values():
-            process.terminate()
-        for process, _, _ in running.values():
-            process.join()
+        for worker in running:
+            worker.process.terminate()
+        for worker in running:
+            worker.process.join()
 
 
-def _work(out: Path, settings: Settings, number: int, mouth: Connection) -> None:
+class _Worker:
+    """A process that makes one scene after another."""
+
+    def __init__(self, out: Path, settings: Settings) -> None:
+        context = multiprocessing.get_context("spawn")  # not forked, since Open3D has threads
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(out, settings, theirs), daemon=True)
+        with _one_thread():
+            self.process.start()
+        theirs.close()
+        self.made, self._number = 0, -1
+
+    def begin(self, number: int) -> None:
+        """Let it make a scene."""
+        self._number = number
+        with suppress(BrokenPipeError):  # it died: `finished` says so
+            self.pipe.send(number)
+
+    def finished(self) -> int:
+        """The number of the scene that it made; InputError that says why it couldn't."""
+        try:
+            trouble = self.pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            got = f"exit code {self.process.exitcode}"
+            raise InputError(
+                scene_name(self._number), "a process that finishes", got, "use fewer --workers if memory is short"
+            ) from None
+        if trouble:
+            raise SceneError(trouble)
+        self.made += 1
+        return self._number
+
+    def end(self) -> None:
+        """No more scenes."""
+        with suppress(BrokenPipeError):
+            self.pipe.send(None)
+        self.process.join()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """What is started here leaves the other cores to the other workers."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ |= dict.fromkeys(THREADS, "1")
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _work(out: Path, settings: Settings, pipe: Connection) -> None:
     """In a process of its own: what goes wrong with the input is told, anything else shows its traceback."""
+    import cv2
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then ends this process
+    cv2.setNumThreads(1)
     try:
-        record_scene(out, settings, number)
+        for number in iter(pipe.recv, None):
+            record_scene(out, settings, number)
+            pipe.send("")
     except InputError as error:
-        mouth.send(str(error))
+        pipe.send(str(error))
+    except (EOFError, BrokenPipeError):  # nobody waits any more
         raise SystemExit(1) from None
-
-
-def _raise_what_failed(process: multiprocessing.Process, ear: Connection, number: int) -> None:
-    process.join()
-    if process.exitcode == 0:
-        return
-    try:
-        raise SceneError(ear.recv())
-    except EOFError:
-        got = f"exit code {process.exitcode}"
-        raise InputError(
-            scene_name(number), "a process that finishes", got, "use fewer --workers if memory is short"
-        ) from None
 
 
 def _write_tables(out: Path, scenes: int, train_share: float) -> None:

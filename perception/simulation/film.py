@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from perception.simulation.conditions import Conditions
@@ -14,26 +16,41 @@ def develop(linear: np.ndarray, conditions: Conditions, rng: np.random.Generator
     import cv2
 
     height, width = linear.shape[:2]
-    light = linear * _exposure(linear, conditions) * _vignette(height, width)
+    light = linear * _exposure(linear, conditions)
+    light *= _vignette(height, width)
     sigma = max(width / 160, 1.0)
     light += 0.10 * cv2.GaussianBlur(np.clip(light - 1.2, 0, 6), (0, 0), sigma)
     light = cv2.GaussianBlur(light, (0, 0), 0.42)
     if conditions.rain > 0:
         light = _through_drops(_streaked(light, conditions, rng), rng)
     light *= rng.normal(1.0, 0.015, 3).astype(np.float32)  # white balance is never quite right
-    shot = np.sqrt(np.maximum(light, 0) * 4e-5 + 2e-5) * conditions.noise
-    light = light + shot * rng.standard_normal(light.shape, np.float32)
-    return (255 * _tone(np.clip(light, 0, None)) + 0.5).astype(np.uint8)
+    light += _noise(light, conditions, rng)
+    shown = _tone(np.maximum(light, 0, out=light))
+    shown *= 255
+    shown += 0.5
+    return shown.astype(np.uint8)
+
+
+def _noise(light: np.ndarray, conditions: Conditions, rng: np.random.Generator) -> np.ndarray:
+    """More of it where there is more light, and a little in the dark."""
+    spread = np.maximum(light, 0)
+    spread *= 4e-5
+    spread += 2e-5
+    np.sqrt(spread, out=spread)
+    spread *= conditions.noise
+    spread *= rng.standard_normal(light.shape, np.float32)
+    return spread
 
 
 def _exposure(linear: np.ndarray, conditions: Conditions) -> float:
     """What brings the picture's geometric mean to a middle grey; at night a camera stays below that."""
-    brightness = linear.mean(axis=2)
+    brightness = (linear[..., 0] + linear[..., 1] + linear[..., 2]) / np.float32(3)
     usual = float(np.exp(np.log(brightness + 1e-3).mean()))
     night = 0.55 if conditions.dark > 0.5 else 1.0
     return float(np.clip(MIDDLE_GREY / usual, 0.25, 3.0)) * night
 
 
+@lru_cache(maxsize=1)
 def _vignette(height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     return (1 - 0.14 * (x**2 + 0.4 * y**2))[..., None].astype(np.float32)
@@ -42,8 +59,15 @@ def _vignette(height: int, width: int) -> np.ndarray:
 def _tone(light: np.ndarray) -> np.ndarray:
     """The ACES curve as fitted by Narkowicz (2016), then sRGB's gamma."""
     light = light * 0.85
-    curve = (light * (2.51 * light + 0.03)) / (light * (2.43 * light + 0.59) + 0.14)
-    return np.clip(curve, 0, 1) ** (1 / 2.2)
+    below = 2.43 * light
+    below += 0.59
+    below *= light
+    below += 0.14
+    curve = 2.51 * light
+    curve += 0.03
+    curve *= light
+    curve /= below
+    return np.power(np.clip(curve, 0, 1, out=curve), 1 / 2.2, out=curve)
 
 
 def _streaked(light: np.ndarray, conditions: Conditions, rng: np.random.Generator) -> np.ndarray:

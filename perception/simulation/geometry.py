@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
 from perception.simulation.looks import Kind, Look
 
+LIMBS = 4  # of a figure that walks
 CREASE_COSINE = np.float32(np.cos(np.radians(40)))  # edges sharper than twice this angle stay sharp
 
 
@@ -60,6 +61,11 @@ class Mesh:
         """The same, as one limb of a figure."""
         return replace(self, limbs=np.full(len(self.vertices), limb, np.int8))
 
+    @cached_property
+    def limb_rows(self) -> list[np.ndarray]:
+        """Which vertices the body has, then each limb, by the limbs' numbers."""
+        return [np.flatnonzero(self.limbs == limb) for limb in range(LIMBS + 1)]
+
     @property
     def extent(self) -> tuple[np.ndarray, np.ndarray]:
         """Its lowest and highest x, y, z."""
@@ -67,20 +73,21 @@ class Mesh:
 
 
 def make_mesh(vertices: np.ndarray, triangles: np.ndarray, look: Look | Sequence[Look], smooth: bool = False) -> Mesh:
-    """A mesh from corners and their indices, of one look or one a triangle."""
+    """A mesh from corners and their indices; of one look, or of several that take equally many triangles in turn."""
     vertices = np.asarray(vertices, np.float32).reshape(-1, 3)
     triangles = np.asarray(triangles, np.int32).reshape(-1, 3)
     looks = [look] if isinstance(look, Look) else look
-    times = len(triangles) if isinstance(look, Look) else 1
+    times = len(triangles) // max(len(looks), 1)
     corners = vertices[triangles]
     (ax, ay, az), (bx, by, bz) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
-    crosses = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
-    flat = crosses / np.maximum(np.sqrt((crosses**2).sum(axis=1, keepdims=True)), 1e-12)
+    x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+    crosses = np.stack([x, y, z], axis=1)
+    flat = crosses / np.maximum(np.sqrt(x * x + y * y + z * z), 1e-12)[:, None]
     normals = np.repeat(flat[:, None], 3, axis=1)
     return Mesh(
         vertices,
         triangles,
-        _smoothed(normals, triangles, crosses, len(vertices)) if smooth else normals.astype(np.float32),
+        _smoothed(normals, triangles, crosses, len(vertices)) if smooth else normals,
         _laid_out(corners, flat),
         np.repeat(np.array([entry.kind for entry in looks], np.uint8), times),
         np.repeat(np.array([entry.colour for entry in looks], np.float32).reshape(-1, 3), times, axis=0),
@@ -127,10 +134,10 @@ def box(
 
 
 _BOX_CORNERS = np.array([(0.5, 0.5, 0.5), (-0.5, 0.5, 0.5), (-0.5, -0.5, 0.5), (0.5, -0.5, 0.5)])
-_BOX_TRIANGLES = [
+_BOX_TRIANGLES = np.array([
     (0, 4, 5), (0, 5, 1), (1, 5, 6), (1, 6, 2), (2, 6, 7), (2, 7, 3),
     (3, 7, 4), (3, 4, 0), (4, 7, 6), (4, 6, 5), (0, 1, 2), (0, 2, 3),
-]  # fmt: skip
+], np.int32)  # fmt: skip
 
 
 def quad(corners: Sequence[Sequence[float]], look: Look) -> Mesh:
@@ -141,7 +148,8 @@ def quad(corners: Sequence[Sequence[float]], look: Look) -> Mesh:
 def tube(profile: Sequence[tuple[float, float]], look: Look | Sequence[Look], sides: int = 10) -> Mesh:
     """A solid of revolution about z from (radius, height) pairs, lowest first; one look, or one a ring."""
     angles = 2 * np.pi * np.arange(sides) / sides
-    rings = [np.c_[r * np.cos(angles), r * np.sin(angles), np.full(sides, z)] for r, z in profile]
+    cos, sin = np.cos(angles), np.sin(angles)
+    rings = [_ring(r * cos, r * sin, z) for r, z in profile]
     looks = [look] * (len(rings) - 1) if isinstance(look, Look) else list(look)
     return merged([_shell(rings, looks), _cap(rings[0], looks[0], up=False), _cap(rings[-1], looks[-1], up=True)])
 
@@ -185,10 +193,16 @@ def _unit_tube(sides: int) -> Mesh:
 
 def ball(radii: Sequence[float], center: Sequence[float], look: Look, sides: int = 10, rings: int = 7) -> Mesh:
     """An ellipsoid."""
+    unit = _unit_ball(sides, rings)
+    stretched = unit.vertices * np.asarray(radii, np.float32) + np.asarray(center, np.float32)
+    return make_mesh(stretched, unit.triangles, look, smooth=True)
+
+
+@cache
+def _unit_ball(sides: int, rings: int) -> Mesh:
     polar = np.linspace(-np.pi / 2, np.pi / 2, rings)
-    mesh = tube([(float(np.cos(a)) + 1e-4, float(np.sin(a))) for a in polar], look, sides)
-    stretched = mesh.vertices * np.asarray(radii, np.float32) + np.asarray(center, np.float32)
-    return make_mesh(stretched, mesh.triangles, look, smooth=True)
+    profile = [(float(np.cos(a)) + 1e-4, float(np.sin(a))) for a in polar]
+    return tube(profile, Look(Kind.PLAIN, (0, 0, 0)), sides)
 
 
 def loft(sections: Sequence[np.ndarray], look: Look | Sequence[Look]) -> Mesh:
@@ -210,20 +224,36 @@ def prism(outline: Sequence[tuple[float, float]], width: float, look: Look, y: f
 
 def slab(outline: np.ndarray, bottom: float, top: float, side: Look, upper: Look) -> Mesh:
     """A convex outline (K, 2), counter-clockwise from above, raised from `bottom` to `top`."""
-    rings = [np.c_[outline, np.full(len(outline), z)] for z in (bottom, top)]
+    rings = [_ring(outline[:, 0], outline[:, 1], z) for z in (bottom, top)]
     return merged([_shell(rings, [side]), _cap(rings[1], upper, up=True)])
 
 
 def _shell(rings: Sequence[np.ndarray], looks: Sequence[Look]) -> Mesh:
-    count = len(rings[0])
-    here = np.arange(count)
+    triangles = _between_rings(len(rings[0]), len(rings) - 1)
+    return make_mesh(np.concatenate(rings), triangles, looks, smooth=True)
+
+
+@cache
+def _between_rings(count: int, steps: int) -> np.ndarray:
+    here = np.arange(count, dtype=np.int32)
     after = (here + 1) % count
     one = np.concatenate([np.c_[here, after, after + count], np.c_[here, after + count, here + count]])
-    triangles = np.concatenate([one + step * count for step in range(len(rings) - 1)])
-    return make_mesh(np.concatenate(rings), triangles, [look for look in looks for _ in range(2 * count)], smooth=True)
+    return np.concatenate([one + np.int32(step * count) for step in range(steps)])
 
 
 def _cap(ring: np.ndarray, look: Look, up: bool) -> Mesh:
-    count = len(ring)
-    fan = np.c_[np.full(count, count), np.arange(count), (np.arange(count) + 1) % count]
-    return make_mesh(np.concatenate([ring, ring.mean(axis=0, keepdims=True)]), fan if up else fan[:, ::-1], look)
+    return make_mesh(np.concatenate([ring, ring.mean(axis=0, keepdims=True)]), _fan(len(ring), up), look)
+
+
+@cache
+def _fan(count: int, up: bool) -> np.ndarray:
+    """Triangles between a ring's corners and its middle, which comes last."""
+    here = np.arange(count, dtype=np.int32)
+    fan = np.c_[np.full(count, count, np.int32), here, (here + 1) % count]
+    return fan if up else np.ascontiguousarray(fan[:, ::-1])
+
+
+def _ring(x: np.ndarray, y: np.ndarray, z: float) -> np.ndarray:
+    ring = np.empty((len(x), 3))
+    ring[:, 0], ring[:, 1], ring[:, 2] = x, y, z
+    return ring

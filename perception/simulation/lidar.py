@@ -8,6 +8,10 @@ cosine of incidence over the distance squared, less what haze takes, against a t
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from functools import cache
+
 import numpy as np
 
 from calibration.transform import Transform
@@ -16,7 +20,7 @@ from perception.simulation.conditions import Conditions
 from perception.simulation.looks import lidar_responses
 from perception.simulation.raycast import Hits
 from perception.simulation.rig import COLUMNS, EGO_FROM_LIDAR, ELEVATIONS_DEG, RINGS, SWEEP_US, azimuth_deg, ego_poses
-from perception.simulation.stage import Built, Stage
+from perception.simulation.stage import Stage, caster_of
 
 SLICES = 6
 RANGE_M = 105.0
@@ -24,6 +28,7 @@ THRESHOLD = 0.9e-5  # of light, for a pulse to count; a white wall reaches the r
 FLICKER = 0.45  # standard deviation of the threshold's logarithm
 NOISE_M = 0.015
 AGENT_REACH_M = 110.0
+BALL_MARGIN_M = 0.9  # for limbs that swing out of a box, and for how far the car goes in a slice
 
 
 def sweep(stage: Stage, end: float, rng: np.random.Generator) -> np.ndarray:
@@ -49,6 +54,7 @@ def column_times(end: float) -> np.ndarray:
     return end - SWEEP_US / 1e6 * (1 - np.arange(COLUMNS) / COLUMNS)
 
 
+@cache
 def beams() -> np.ndarray:
     """Unit directions (columns, rings, 3) in the lidar's frame."""
     azimuths = np.radians(azimuth_deg(np.arange(COLUMNS)))[:, None]
@@ -71,41 +77,59 @@ def _nearest(stage: Stage, rays: np.ndarray, end: float) -> tuple[Hits, np.ndarr
     """The nearer of what stands and what moves, and its kind and colour."""
     hits = stage.static.caster.first_hits(rays)
     rows = np.where(np.isfinite(hits.distances), hits.triangles, 0)
-    kinds, colours = stage.static.surfaces.kinds[rows].copy(), stage.static.surfaces.colours[rows].copy()
+    kinds, colours = stage.static.surfaces.kinds[rows], stage.static.surfaces.colours[rows]
     hits = Hits(*(array.copy() for array in hits))
-    for columns in np.array_split(np.arange(COLUMNS), SLICES):
+    slices = np.array_split(np.arange(COLUMNS), SLICES)
+    times = np.array([column_times(end)[columns].mean() for columns in slices])
+    poses = np.array([agent.motion.poses(times) for agent in stage.moving]).reshape(-1, SLICES, 3)
+    for number, columns in enumerate(slices):
         part = slice(columns[0] * RINGS, (columns[-1] + 1) * RINGS)
-        time = float(column_times(end)[columns].mean())
-        built = _swept_over(stage, rays[part], time)
-        _take_nearer(hits, kinds, colours, part, rays[part], built)
+        time, here = float(times[number]), _swept_over(stage.moving, poses[:, number], rays[part])
+        agents = [stage.moving[k] for k in here]
+        may_meet = _may_meet(rays[part], hits.distances[part], agents, poses[here, number], time)
+        agents, here = [agents[k] for k in np.flatnonzero(may_meet.any(axis=0))], here[may_meet.any(axis=0)]
+        if agents:
+            rows = part.start + np.flatnonzero(may_meet.any(axis=1))
+            found = caster_of(agents, time, poses[here, number]).first_hits(rays[rows])
+            _take_nearer(hits, kinds, colours, rows, found, agents)
     return hits, kinds, colours
 
 
+def _may_meet(
+    rays: np.ndarray, distances: np.ndarray, agents: Sequence[Agent], poses: np.ndarray, time: float
+) -> np.ndarray:
+    """Which rays (K, 6) may meet which agents before they go these distances -> (K, M) bool: a ball holds each agent.
+
+    Most agents are behind houses, and most rays miss all: neither needs the ray caster.
+    """
+    heights = [agent.ground(time) + agent.model.size[2] / 2 for agent in agents]
+    middles = np.column_stack([poses[:, :2], heights]) - rays[len(rays) // 2, :3]
+    radii = np.array([math.hypot(*agent.model.size) / 2 + BALL_MARGIN_M for agent in agents])
+    along = rays[:, 3:] @ middles.T.astype(np.float32)
+    aside = (middles**2).sum(axis=1) - along**2
+    return (aside < radii**2) & (along > -radii) & (along - radii < distances[:, None])
+
+
 def _take_nearer(
-    hits: Hits, kinds: np.ndarray, colours: np.ndarray, part: slice, rays: np.ndarray, built: Built
+    hits: Hits, kinds: np.ndarray, colours: np.ndarray, rows: np.ndarray, found: Hits, agents: Sequence[Agent]
 ) -> None:
-    found = built.caster.first_hits(rays)
-    nearer = np.flatnonzero(found.distances < hits.distances[part])
-    rows = part.start + nearer
+    nearer = np.flatnonzero(found.distances < hits.distances[rows])
+    rows, triangles = rows[nearer], found.triangles[nearer]
     hits.distances[rows], hits.normals[rows] = found.distances[nearer], found.normals[nearer]
-    kinds[rows] = built.surfaces.kinds[found.triangles[nearer]]
-    colours[rows] = built.surfaces.colours[found.triangles[nearer]]
+    kinds[rows] = np.concatenate([agent.model.mesh.kinds for agent in agents])[triangles]
+    colours[rows] = np.concatenate([agent.model.mesh.colours for agent in agents])[triangles]
 
 
-def _swept_over(stage: Stage, rays: np.ndarray, time: float) -> Built:
-    """Those movers whom a slice of the turn can hit."""
+def _swept_over(agents: Sequence[Agent], poses: np.ndarray, rays: np.ndarray) -> np.ndarray:
+    """Rows of those agents whom a slice of the turn can hit, from their poses (M, 3)."""
     origin, middle = rays[0, :2], rays[len(rays) // 2, 3:5]
     half_slice = np.pi / SLICES + 0.03
-
-    def within(agent: Agent) -> bool:
-        offset = agent.pose(time)[:2] - origin
-        distance, radius = np.hypot(*offset), np.hypot(*agent.model.size[:2]) / 2
-        if distance < radius + 1:
-            return True
-        apart = np.arccos(np.clip(offset @ middle / (distance * np.hypot(*middle)), -1, 1))
-        return distance < AGENT_REACH_M and apart < half_slice + np.arcsin(min(radius / distance, 1))
-
-    return stage.built([agent for agent in stage.moving if within(agent)], time)
+    radii = np.array([math.hypot(*agent.model.size[:2]) / 2 for agent in agents])
+    offsets = poses[:, :2] - origin
+    distances = np.maximum(np.hypot(offsets[:, 0], offsets[:, 1]), 1e-6)
+    apart = np.arccos(np.clip(offsets @ middle / (distances * math.hypot(*middle)), -1, 1))
+    ahead = apart < half_slice + np.arcsin(np.minimum(radii / distances, 1))
+    return np.flatnonzero((distances < radii + 1) | (ahead & (distances < AGENT_REACH_M)))
 
 
 def _returned(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -77,6 +78,7 @@ LIDAR_RESPONSE = {
 }
 
 
+@cache
 def lidar_responses() -> np.ndarray:
     """LIDAR_RESPONSE as an array (kinds, 5) float32, in the order of `Kind`."""
     return np.array([LIDAR_RESPONSE[kind] for kind in Kind], np.float32)

@@ -13,25 +13,27 @@ CHECK_EVERY_S = 0.25
 
 def without_overlaps(agents: Sequence[Agent], ego: Motion, seconds: float) -> list[Agent]:
     """Those agents that never, from 0 to `seconds`, touch the car with the sensors or an earlier agent."""
-    kept, times = [], np.arange(-0.1, seconds + 0.2, CHECK_EVERY_S)
-    ego_poses = ego.poses(times)
-    heading = ego_poses[:, 2]
-    ego_poses = ego_poses + np.stack([1.35 * np.cos(heading), 1.35 * np.sin(heading), 0 * heading], axis=1)
-    tracks, sizes = [ego_poses], [np.array([4.6, 2.1])]
+    times = np.arange(-0.1, seconds + 0.2, CHECK_EVERY_S)
+    tracks, sizes = np.empty((len(agents) + 1, len(times), 3)), np.empty((len(agents) + 1, 2))
+    tracks[0], sizes[0] = ego.poses(times), (4.6, 2.1)
+    heading = tracks[0, :, 2]
+    tracks[0, :, :2] += 1.35 * np.stack([np.cos(heading), np.sin(heading)], axis=1)
+    kept = []
     for agent in agents:
-        still = agent.motion is None
-        track = np.tile(agent.place, (len(times), 1)) if still else agent.motion.poses(times)
-        size = np.array(agent.model.size[:2])
-        if not any(_touch(track, size, other, its) for other, its in zip(tracks, sizes, strict=True)):
+        last = len(kept) + 1
+        tracks[last] = agent.place if agent.motion is None else agent.motion.poses(times)
+        sizes[last] = agent.model.size[:2]
+        if not _touches(tracks[: last + 1], sizes[: last + 1]):
             kept.append(agent)
-            tracks.append(track)
-            sizes.append(size)
     return kept
 
 
-def _touch(track: np.ndarray, size: np.ndarray, other: np.ndarray, its: np.ndarray) -> bool:
-    near = np.hypot(*(track[:, :2] - other[:, :2]).T) < (np.hypot(*size) + np.hypot(*its)) / 2
-    return any(rectangles_touch(a, size, b, its) for a, b in zip(track[near], other[near], strict=True))
+def _touches(tracks: np.ndarray, sizes: np.ndarray) -> bool:
+    """Whether the last of these ever touches another: tracks (M, K, 3) x, y, heading; sizes (M, 2)."""
+    track, size, reaches = tracks[-1], sizes[-1], np.hypot(sizes[:, 0], sizes[:, 1]) / 2
+    apart = np.hypot(tracks[:-1, :, 0] - track[:, 0], tracks[:-1, :, 1] - track[:, 1])
+    near = np.nonzero(apart < (reaches[:-1] + reaches[-1])[:, None])
+    return any(rectangles_touch(track[k], size, tracks[other, k], sizes[other]) for other, k in zip(*near, strict=True))
 
 
 def rectangles_touch(first: np.ndarray, size: np.ndarray, second: np.ndarray, its: np.ndarray) -> bool:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from calibration.errors import InputError
-from perception.simulation.geometry import Mesh
 
 SYSTEM_LIBRARIES = "libusb-1.0-0 libgl1 libgomp1 libegl1 libx11-6"
 
@@ -42,17 +41,18 @@ class Hits(NamedTuple):
 
 
 class Caster:
-    """A mesh, ready to be asked. One thread: scenes are what runs side by side."""
+    """Triangles (T, 3) between vertices (V, 3), ready to be asked. One thread: scenes are what runs side by side."""
 
-    def __init__(self, mesh: Mesh | None) -> None:
+    def __init__(self, vertices: np.ndarray, triangles: np.ndarray) -> None:
+        self._empty = len(triangles) == 0
+        if self._empty:
+            return
         self._core = open3d().core
         self._scene = open3d().t.geometry.RaycastingScene(nthreads=1)
-        self._empty = mesh is None or len(mesh) == 0
-        if not self._empty:
-            self._scene.add_triangles(
-                self._core.Tensor.from_numpy(np.ascontiguousarray(mesh.vertices, np.float32)),
-                self._core.Tensor.from_numpy(np.ascontiguousarray(mesh.triangles).astype(np.uint32)),
-            )
+        self._scene.add_triangles(
+            self._core.Tensor.from_numpy(np.ascontiguousarray(vertices, np.float32)),
+            self._core.Tensor.from_numpy(np.ascontiguousarray(triangles).astype(np.uint32)),
+        )
 
     def first_hits(self, rays: np.ndarray) -> Hits:
         """What rays (N, 6) float32, origin and direction, meet first."""

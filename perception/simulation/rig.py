@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -45,10 +46,27 @@ class Lens:
     def matrix(self) -> np.ndarray:
         return np.array([[self.focal, 0, self.cx], [0, self.focal, self.cy], [0, 0, 1]])
 
+    @property
+    def sides(self) -> np.ndarray:
+        """Vectors (4, 3) in the camera frame square to the sides of what it sees, pointing inwards."""
+        left, top = self.cx + 0.5, self.cy + 0.5
+        right, bottom = self.width - left, self.height - top
+        return np.array(
+            [(self.focal, 0, left), (-self.focal, 0, right), (0, self.focal, top), (0, -self.focal, bottom)]
+        )
+
     def directions(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Unit rays (..., 3) in the camera frame through image points; pixel centres have whole coordinates."""
-        rays = np.stack([(u - self.cx) / self.focal, (v - self.cy) / self.focal, np.ones_like(u)], axis=-1)
-        return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+        x, y = (u - self.cx) / self.focal, (v - self.cy) / self.focal
+        length = np.sqrt(x * x + y * y + 1)
+        return np.stack([x / length, y / length, 1 / length], axis=-1)
+
+
+@lru_cache(maxsize=2)  # the cameras have two kinds of lenses
+def pixel_directions(optics: Lens) -> np.ndarray:
+    """Unit rays (H * W, 3) in the camera frame through all pixels' centres."""
+    v, u = np.mgrid[: optics.height, : optics.width].astype(np.float64)
+    return optics.directions(u.ravel(), v.ravel())
 
 
 def lens(camera: str, size: tuple[int, int]) -> Lens:

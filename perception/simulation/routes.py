@@ -37,8 +37,10 @@ class Route:
 
     def at(self, along: np.ndarray | float) -> np.ndarray:
         """x, y and heading (..., 3) at distances along the route."""
-        columns = (self.points[:, 0], self.points[:, 1], self.headings)
-        return np.stack([np.interp(along, self.along, column) for column in columns], axis=-1)
+        places = np.empty((*np.shape(along), 3))
+        for k, column in enumerate((self.points[:, 0], self.points[:, 1], self.headings)):
+            places[..., k] = np.interp(along, self.along, column)
+        return places
 
     @cached_property
     def bends(self) -> np.ndarray:

@@ -11,6 +11,7 @@ from perception.simulation.conditions import Conditions
 from perception.simulation.textures import LEAF, RETRO, cloudy, noise, surface
 
 GROUND_TONE = 0.12
+SKIN_M, SKIN_SHARE = np.float32(0.004), np.float32(0.0002)  # off a surface, where the next ray starts
 
 
 class Light(NamedTuple):
@@ -95,6 +96,34 @@ def facing_normals(buffer, directions):
 
 
 @compiled
+def facing(way, buffer):
+    """Rows of rays that met a surface which faces `way` (3,); light passes through leaves."""
+    rows = np.empty(len(buffer.distances), np.int64)
+    count = 0
+    for i in range(len(rows)):
+        shine = buffer.normals[i, 0] * way[0] + buffer.normals[i, 1] * way[1] + buffer.normals[i, 2] * way[2]
+        if (shine > 0 or buffer.kinds[i] == LEAF) and np.isfinite(buffer.distances[i]):
+            rows[count] = i
+            count += 1
+    return rows[:count]
+
+
+@compiled
+def leaving_rays(origin, directions, buffer, rows, lean, ways, which):
+    """Rays (K, 6) from just above what rays `rows` (K,) met: along `lean` times the normal, plus ways[which]."""
+    lean = np.float32(lean)
+    rays = np.empty((len(rows), 6), np.float32)
+    for k in range(len(rows)):
+        i = rows[k]
+        distance = buffer.distances[i]
+        skin = SKIN_M + SKIN_SHARE * distance
+        for j in range(3):
+            rays[k, j] = origin[j] + directions[i, j] * distance + buffer.normals[i, j] * skin
+            rays[k, 3 + j] = lean * buffer.normals[i, j] + ways[which[k], j]
+    return rays
+
+
+@compiled
 def heaven(dx, dy, dz, light):
     """The sky in a direction."""
     clouds = light.weather[0]
@@ -117,10 +146,11 @@ def heaven(dx, dy, dz, light):
 @compiled
 def surroundings(dx, dy, dz, light):
     """What shiny surfaces mirror: the sky, a street front below it, and the road."""
-    r, g, b = heaven(dx, dy, max(dz, 0.02), light)
     angle = np.arctan2(dy, dx) * 3.0
     roofs = 0.16 + 0.30 * noise(angle, 0.5, 31)
     level = (light.sky[0] + light.sky[1] + light.sky[2]) / 3 + 0.15 * light.sun[0]
+    hidden = (roofs - dz) * 14 >= 1.0  # behind the street front: then the sky needn't be known
+    r, g, b = (0.0, 0.0, 0.0) if hidden else heaven(dx, dy, max(dz, 0.02), light)
     if dz < roofs:
         mix = min((roofs - dz) * 14, 1.0)
         wall = level * (0.12 + 0.2 * noise(angle * 4, dz * 9, 33))
@@ -208,13 +238,16 @@ def shade(origin, directions, buffer, sunlit, openness, pixel_angle, light, out)
 
 
 @compiled
-def smoothed_openness(openness, distances, normals, reach):
-    """Mean over neighbours on the same surface: (H, W) openness, distances, (H, W, 3) normals."""
+def smoothed_openness(openness, distances, normals, reach, until):
+    """Mean over neighbours on the same surface: (H, W) openness, distances, (H, W, 3) normals; 1 beyond `until` [m]."""
     height, width = openness.shape
     result = np.empty_like(openness)
     for y in range(height):
         for x in range(width):
             total, weight, distance = 0.0, 0.0, distances[y, x]
+            if distance > 1.1 * until:  # all neighbours that would count are open
+                result[y, x] = 1.0
+                continue
             for yy in range(max(y - reach, 0), min(y + reach + 1, height)):
                 for xx in range(max(x - reach, 0), min(x + reach + 1, width)):
                     alike = (
@@ -227,3 +260,19 @@ def smoothed_openness(openness, distances, normals, reach):
                         weight += 1.0
             result[y, x] = total / weight if weight > 0 else 1.0
     return result
+
+
+@compiled
+def edges(linear, middle, least):
+    """Pixels of an image (H, W, 3) that differ from a neighbour by more than `least`, as shown -> (H, W) bool."""
+    height, width, _ = linear.shape
+    shown = linear / (linear + middle + np.float32(1e-6))
+    found = np.zeros((height, width), np.bool_)
+    for y in range(height):
+        for x in range(width):
+            for c in range(3):
+                if x + 1 < width and abs(shown[y, x + 1, c] - shown[y, x, c]) > least:
+                    found[y, x] = found[y, x + 1] = True
+                if y + 1 < height and abs(shown[y + 1, x, c] - shown[y, x, c]) > least:
+                    found[y, x] = found[y + 1, x] = True
+    return found

@@ -34,6 +34,7 @@ class Built(NamedTuple):
 
     caster: Caster
     surfaces: Surfaces
+    bounds: np.ndarray  # (M, 2, 3) lowest and highest x, y, z of each of the meshes
 
 
 class Stage:
@@ -48,37 +49,44 @@ class Stage:
         )
         self.moving = [agent for agent in self.agents if agent.motion is not None]
         standing = [agent for agent in self.agents if agent.motion is None]
-        self.static = _built([(scenery.mesh, 0)] + [(_posed(agent, 0.0), agent.number) for agent in standing])
+        posed = [(_posed(agent, 0.0, agent.pose(0.0)), agent.number) for agent in standing]
+        self.static = _built([(scenery.mesh, 0), *posed])
 
-    def movers(self, time: float, near: np.ndarray, reach: float) -> Built:
-        """Whoever moves, within `reach` of a point (2,), at a time."""
-        chosen = [agent for agent in self.moving if np.hypot(*(agent.pose(time)[:2] - near)) < reach]
-        return self.built(chosen, time)
-
-    def built(self, agents: Sequence[Agent], time: float) -> Built:
-        """These agents, at a time."""
-        return _built([(_posed(agent, time), agent.number) for agent in agents])
+    def built(self, posed: Sequence[tuple[Agent, np.ndarray]], time: float) -> Built:
+        """Agents with their poses, x, y, heading, at a time."""
+        return _built([(_posed(agent, time, pose), agent.number) for agent, pose in posed])
 
 
-def _posed(agent: Agent, time: float) -> Mesh:
+def caster_of(agents: Sequence[Agent], time: float, poses: Sequence[np.ndarray]) -> Caster:
+    """The bare shapes of agents who have these poses, x, y, heading, at a time; its triangles come in their order."""
+    if not agents:
+        return Caster(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32))
+    vertices = [agent.vertices(time, pose) for agent, pose in zip(agents, poses, strict=True)]
+    firsts = np.cumsum([0] + [len(part) for part in vertices[:-1]])
+    triangles = [agent.model.mesh.triangles + np.int32(first) for agent, first in zip(agents, firsts, strict=True)]
+    return Caster(np.concatenate(vertices), np.concatenate(triangles))
+
+
+def _posed(agent: Agent, time: float, pose: np.ndarray) -> Mesh:
     mesh = agent.model.mesh
-    heading = float(agent.pose(time)[2])
-    cos, sin = np.cos(heading), np.sin(heading)
+    cos, sin = np.cos(pose[2]), np.sin(pose[2])
     rotation = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float32)
     styles = mesh.styles
     if agent.role in (Role.DRIVES, Role.RIDES):
         styles = np.where(mesh.kinds == Kind.HEADLIGHT, LAMPS_ON, styles)
         styles = np.where(mesh.kinds == Kind.TAILLIGHT, BRAKE_LIGHTS_ON if agent.braking(time) else LAMPS_ON, styles)
-    normals = mesh.normals @ rotation.T
-    return Mesh(agent.vertices(time), mesh.triangles, normals, mesh.uvs, mesh.kinds, mesh.colours, styles, mesh.limbs)
+    normals = (mesh.normals.reshape(-1, 3) @ rotation.T).reshape(-1, 3, 3)  # one product: many small ones are slow
+    vertices = agent.vertices(time, pose)
+    return Mesh(vertices, mesh.triangles, normals, mesh.uvs, mesh.kinds, mesh.colours, styles, mesh.limbs)
 
 
 def _built(meshes: Sequence[tuple[Mesh, int]]) -> Built:
     if not meshes:
-        empty = np.zeros((0, 3), np.float32)
+        empty, none = np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
         corners = np.zeros((0, 3, 2), np.float32), np.zeros((0, 3, 3), np.float32)
         nothing = Surfaces(np.zeros(0, np.uint8), empty, np.zeros(0, np.float32), *corners, np.zeros(0, np.int32))
-        return Built(Caster(None), nothing)
+        return Built(Caster(empty, none), nothing, np.zeros((0, 2, 3)))
     mesh = merged(mesh for mesh, _ in meshes)
     owners = np.concatenate([np.full(len(mesh), owner, np.int32) for mesh, owner in meshes])
-    return Built(Caster(mesh), Surfaces(mesh.kinds, mesh.colours, mesh.styles, mesh.uvs, mesh.normals, owners))
+    surfaces = Surfaces(mesh.kinds, mesh.colours, mesh.styles, mesh.uvs, mesh.normals, owners)
+    return Built(Caster(mesh.vertices, mesh.triangles), surfaces, np.array([mesh.extent for mesh, _ in meshes]))

@@ -127,10 +127,11 @@ def ground(kind, r, g, b, style, u, v, footprint, wet):
     """Asphalt, slabs, grass or road paint -> red, green, blue, gloss."""
     seed = int(style * 65521)
     if kind == GRASS:
+        fine = shown(0.1, footprint)
         tone = (
             0.55
             + 0.7 * cloudy(u * 0.6, v * 0.6, seed, 4)
-            + 0.35 * shown(0.1, footprint) * (noise(u * 18, v * 18, seed) - 0.5)
+            + (0.35 * fine * (noise(u * 18, v * 18, seed) - 0.5) if fine > 0 else 0.0)
         )
         return r * tone * (0.9 + 0.3 * noise(u * 0.1, v * 0.1, seed)), g * tone, b * tone * 0.9, 0.0
     if kind == PAVING:
@@ -145,21 +146,25 @@ def ground(kind, r, g, b, style, u, v, footprint, wet):
         tone *= 0.8 + 0.35 * cloudy(u * 0.4, v * 0.4, seed, 3)
         dirt = 1 - 0.35 * wet
         return r * tone * dirt, g * tone * dirt, b * tone * dirt, 0.35 * wet
-    grain = 0.25 * shown(0.06, footprint) * (hashed(int(np.floor(u * 60)), int(np.floor(v * 60)), seed) - 0.5)
-    broad = cloudy(u * 0.13, v * 0.13, seed, 4)
     if kind == MARKING:
         worn = noise(u * 3.1, v * 3.1, seed) * 0.6 + noise(u * 13, v * 13, seed) * 0.4
         keep = 0.95 if worn < 0.62 else 0.45
         keep = keep * shown(0.15, footprint) + 0.85 * (1 - shown(0.15, footprint))
         return keep * r + (1 - keep) * 0.08, keep * g + (1 - keep) * 0.08, keep * b + (1 - keep) * 0.08, 0.4 * wet
+    grain = 0.25 * shown(0.06, footprint) * (hashed(int(np.floor(u * 60)), int(np.floor(v * 60)), seed) - 0.5)
+    broad = cloudy(u * 0.13, v * 0.13, seed, 4)
     patch = hashed(int(np.floor(u / 7)), int(np.floor(v / 5)), seed + 5)
     tone = 0.75 + 0.5 * broad + grain
     if patch < 0.10:
         tone *= 0.7
-    crack = abs(cloudy(u * 0.5, v * 0.5, seed + 7, 5) - 0.47)
-    if crack < 0.0022 and noise(u * 0.15, v * 0.15, seed + 8) > 0.55:
-        tone *= 1 - 0.4 * shown(0.12, footprint)
-    puddle = wet * min(max((cloudy(u * 0.21, v * 0.21, seed + 21, 3) - 0.42) * 8, 0.0), 1.0)
+    fine = shown(0.12, footprint)
+    if fine > 0 and noise(u * 0.15, v * 0.15, seed + 8) > 0.55:
+        crack = abs(cloudy(u * 0.5, v * 0.5, seed + 7, 5) - 0.47)
+        if crack < 0.0022:
+            tone *= 1 - 0.4 * fine
+    puddle = 0.0
+    if wet > 0:
+        puddle = wet * min(max((cloudy(u * 0.21, v * 0.21, seed + 21, 3) - 0.42) * 8, 0.0), 1.0)
     tone *= 1 - 0.45 * wet
     return r * tone, g * tone, b * tone, 0.25 * wet + 0.7 * puddle
 

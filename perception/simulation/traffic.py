@@ -122,7 +122,8 @@ def _whoever_is_ahead(
     if not len(discs):
         return np.inf, 0.0
     way = me.route.at(front + LOOKAHEAD_M)[:, :2]
-    distances = np.linalg.norm(way[:, None] - discs[None, :, :2], axis=2) - discs[None, :, 2]
+    dx, dy = way[:, None, 0] - discs[:, 0], way[:, None, 1] - discs[:, 1]
+    distances = np.sqrt(dx * dx + dy * dy) - discs[:, 2]
     touching = distances < me.width / 2 + CLEARANCE_M
     steps = np.flatnonzero(touching.any(axis=1))
     if not len(steps):

@@ -106,7 +106,7 @@ def swung(mesh: Mesh, height: float, phase: float, amplitude: float) -> np.ndarr
         (LEFT_ARM, SHOULDER, -0.8 * swing),
         (RIGHT_ARM, SHOULDER, 0.8 * swing),
     ):
-        rows = mesh.limbs == limb
+        rows = mesh.limb_rows[limb]
         x, z = vertices[rows, 0], vertices[rows, 2] - pivot * height
         vertices[rows, 0] = np.cos(angle) * x + np.sin(angle) * z
         vertices[rows, 2] = np.cos(angle) * z - np.sin(angle) * x + pivot * height

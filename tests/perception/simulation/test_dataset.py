@@ -181,6 +181,26 @@ def test_the_same_seed_gives_the_same_bytes_with_two_workers(simulated, tmp_path
     assert [name for name in expected if expected[name] != got[name]] == []
 
 
+def test_a_worker_makes_one_scene_after_another(simulated, tmp_path):
+    dataset._claim(tmp_path / "again", SETTINGS)
+    worker = dataset._Worker(tmp_path / "again", SETTINGS)
+    for number in range(SCENES):
+        worker.begin(number)
+        assert worker.finished() == number
+    worker.end()
+    assert worker.process.exitcode == 0
+    got = files(tmp_path / "again")
+    assert [name for name in got if got[name] != files(simulated)[name]] == []
+
+
+def test_a_worker_that_dies_is_told(tmp_path):
+    worker = dataset._Worker(tmp_path, SETTINGS)
+    worker.process.kill()
+    worker.begin(0)
+    with pytest.raises(InputError, match="scene-0001: expected a process that finishes, got exit code -9; use fewer"):
+        worker.finished()
+
+
 def test_an_interrupted_run_goes_on_with_what_is_missing(simulated, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(simulated, root)

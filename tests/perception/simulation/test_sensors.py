@@ -1,8 +1,12 @@
 """What the sensors measure: at the right time, the right place, the right object."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from perception.nuscenes import CAMERAS
+from perception.simulation import camera, lidar
 from perception.simulation.agents import Agent, Motion, Role
 from perception.simulation.annotate import city_from_box, inside
 from perception.simulation.conditions import DAY, DUSK, FOG, OVERCAST, RAIN
@@ -89,6 +93,33 @@ def test_dark_paint_returns_less_than_light_paint(conditions):
 def test_far_ground_returns_nothing():
     _, points = cloud_in_city(stage_of(scenery=(GROUND,)), 0.0)
     assert 15 < np.linalg.norm(points[:, :2] - (-10, 0), axis=1).max() < 60
+
+
+def test_whom_the_lidar_leaves_out_it_would_not_have_hit(scene, monkeypatch):
+    swift = sweep(scene.stage, 0.4, np.random.default_rng(0))
+    monkeypatch.setattr(lidar, "_may_meet", lambda rays, distances, agents, *_: np.ones((len(rays), len(agents)), bool))
+    np.testing.assert_allclose(swift, sweep(scene.stage, 0.4, np.random.default_rng(0)), atol=1e-5)
+
+
+@pytest.mark.parametrize("conditions", [DAY, DUSK, OVERCAST], ids=lambda conditions: conditions.name)
+def test_whom_an_image_leaves_out_would_not_have_changed_it(scene, conditions, monkeypatch):
+    monkeypatch.setattr(scene.stage, "conditions", replace(conditions, sun_azimuth=1.0))
+    swift = [camera.shoot(scene.stage, name, (192, 108), 0.4, np.random.default_rng(0)) for name in CAMERAS]
+    left_out = []
+
+    def everyone(stage, time, *view):
+        left_out.append(len(stage.moving) - len(concerned(stage, time, *view)))
+        return [(agent, agent.pose(time)) for agent in stage.moving]
+
+    concerned = camera.concerned
+    monkeypatch.setattr(camera, "concerned", everyone)
+    monkeypatch.setattr(camera, "nearest_movers", lambda bounds, pose, lens: np.zeros(lens.height * lens.width))
+    for name, shot in zip(CAMERAS, swift, strict=True):
+        whole = camera.shoot(scene.stage, name, (192, 108), 0.4, np.random.default_rng(0))
+        np.testing.assert_array_equal(shot.owners, whole.owners)
+        changed = (np.abs(shot.image.astype(int) - whole.image) > 4).any(axis=2)
+        assert changed.sum() <= 2  # rays that meet two triangles at once
+    assert sum(left_out) > len(scene.stage.moving)
 
 
 def test_images_show_objects_within_their_projected_boxes(scene):
