@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 def main(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("out/demo"),
     scenes: Annotated[int, typer.Option(min=1, help="How many drives.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Other seeds are other drives; 1 is what was trained on.")] = 2024,
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds are other drives; 1 is what was trained on.")] = 2025,
     seconds: Annotated[float, typer.Option(help="Length of a drive; two frames a second.")] = 5.0,
     workers: Annotated[int, typer.Option(min=1, help="Drives simulated side by side.")] = 2,
 ) -> None:
