@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def write_tables(root: Path, scenes: int) -> dict[str, int]:
     return {name: _write(folder / f"{name}.json", rows) for name, rows in tables.items()}
 
 
+@lru_cache(100_000)  # rows are asked for by their neighbours too
 def token(kind: str, *numbers: int) -> str:
     """A token that looks like nuScenes'."""
     return hashlib.md5(f"{kind} {numbers}".encode()).hexdigest()
@@ -56,7 +58,7 @@ def _write(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     count = 0
     with path.open("w", encoding="utf-8") as file:
         for count, row in enumerate(rows, start=1):
-            file.write(("[\n" if count == 1 else ",\n") + json.dumps(row, indent=0))
+            file.write(("[\n" if count == 1 else ",\n") + json.dumps(row, separators=(",\n", ": ")))  # as nuScenes' are
         file.write("\n]")
     return count
 
