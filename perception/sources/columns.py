@@ -24,42 +24,50 @@ KEY = " key"  # after a token column's name: its hashes
 class Columns:
     """The rows of a table, by their numbers."""
 
-    def __init__(self, batches: Sequence[pa.RecordBatch], fields: Sequence[str]) -> None:
-        self._batches, self._fields = batches, fields
+    def __init__(self, schema: pa.Schema, batches: Sequence[pa.RecordBatch], fields: Sequence[str]) -> None:
+        self._schema, self._batches, self._fields = schema, batches, fields
+        self._views: dict[int, dict[str, _View]] = {}  # of the batches that were asked for
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Columns, (self._schema, self._batches, self._fields)
 
     def __len__(self) -> int:
         return sum(len(batch) for batch in self._batches)
 
     def values(self, row: int) -> list[Any]:
         """A row's values, in the order of its fields."""
-        batch, place = self._batches[row // BATCH], row % BATCH
-        return [batch.column(number)[place].as_py() for number in range(len(self._fields))]
+        batch, place = divmod(int(row), BATCH)
+        views = self._viewed(batch)
+        return [views[name][place] for name in self._fields]
 
     def numbers(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Some rows' values of a number or a truth (rows,), or with KEY behind its name, a text's hashes (uint64)."""
-        if not len(rows):
-            return np.zeros(0, np.uint64)
         if len(rows) > BATCH:
             whole = [batch.column(name).to_numpy(zero_copy_only=False) for batch in self._batches]
             return np.concatenate(whole)[rows]
-        parts = [column.to_numpy(zero_copy_only=False)[within] for column, within in self._parts(name, rows)]
-        return np.concatenate(parts)[_back(rows)]
+        found = np.empty(len(rows), str(self._schema.field(name).type))  # Arrow's names are NumPy's
+        for batch, which, places in _by_batch(rows):
+            found[which] = self._viewed(batch)[name].values[places]
+        return found
 
     def vectors(self, name: str, rows: np.ndarray, count: int) -> np.ndarray:
         """Some rows' lists of numbers (rows, count), NaN for those of another length."""
-        parts = [np.zeros((0, count))]
-        for column, within in self._parts(name, rows):
-            starts, values = column.offsets.to_numpy(), column.values.to_numpy(zero_copy_only=False)
-            good = starts[within + 1] - starts[within] == count
-            part = np.full((len(within), count), np.nan)
-            part[good] = values[starts[within[good], None] + np.arange(count)]
-            parts.append(part)
-        return np.concatenate(parts)[_back(rows)]
+        found = np.full((len(rows), count), np.nan)
+        for batch, which, places in _by_batch(rows):
+            lists = self._viewed(batch)[name]
+            starts = lists.starts[places]
+            good = lists.starts[places + 1] - starts == count
+            found[which[good]] = lists.items.values[starts[good, None] + np.arange(count)]
+        return found
 
     def objects(self, name: str, rows: np.ndarray) -> list[Any]:
         """Some rows' values as Python's own: texts and lists."""
-        found = [value for column, within in self._parts(name, rows) for value in column.take(within).to_pylist()]
-        return [found[place] for place in _back(rows)]
+        found = [None] * len(rows)
+        for batch, which, places in _by_batch(rows):
+            view = self._viewed(batch)[name]
+            for number, place in zip(which.tolist(), places.tolist(), strict=True):
+                found[number] = view[place]
+        return found
 
     def distinct(self, name: str) -> np.ndarray:
         """Rows that differ in a text: of several with the same one the last, where the first is (rows,) int64."""
@@ -73,23 +81,61 @@ class Columns:
         np.maximum.at(last, which, rows)
         return last[np.argsort(first)]
 
-    def _parts(self, name: str, rows: np.ndarray) -> Iterator[tuple[pa.Array, np.ndarray]]:
-        """Batch after batch a column, and which of its rows are meant, in the order that they have in `rows`."""
-        batches = rows // BATCH
-        if len(rows) and (batches == batches[0]).all():  # as a frame's mostly are
-            yield self._batches[batches[0]].column(name), rows % BATCH
-            return
-        for batch in np.unique(batches):
-            yield self._batches[batch].column(name), rows[batches == batch] % BATCH
+    def _viewed(self, batch: int) -> dict[str, _View]:
+        if batch not in self._views:
+            arrays = self._batches[batch].columns
+            self._views[batch] = {name: _view(array) for name, array in zip(self._schema.names, arrays, strict=True)}
+        return self._views[batch]
 
 
-def _back(rows: np.ndarray) -> np.ndarray:
-    """From the order of batches back to that of `rows`."""
-    if len(rows) and rows.max() // BATCH == rows.min() // BATCH:
-        return np.arange(len(rows))
-    back = np.empty(len(rows), np.int64)
-    back[np.argsort(rows // BATCH, kind="stable")] = np.arange(len(rows))
-    return back
+def _by_batch(rows: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Batch after batch: its number, which of the rows are in it, and where in it they are."""
+    batches, places = np.divmod(rows, BATCH)
+    if len(rows) and batches.min() == batches.max():  # as a frame's mostly are
+        yield int(batches[0]), np.arange(len(rows)), places
+        return
+    for batch in sorted(set(batches.tolist())):
+        which = np.flatnonzero(batches == batch)
+        yield batch, which, places[which]
+
+
+class _Numbers:
+    """A column of numbers or truths, read without Arrow's scalars, which take ten times as long."""
+
+    def __init__(self, array: pa.Array) -> None:
+        self.values = array.to_numpy(zero_copy_only=False)
+
+    def __getitem__(self, place: int) -> Any:
+        return self.values[place].item()
+
+
+class _Texts:
+    def __init__(self, array: pa.StringArray) -> None:
+        _, starts, text = array.buffers()
+        self._starts, self._text = np.frombuffer(starts, np.int32), memoryview(text or b"")
+
+    def __getitem__(self, place: int) -> str:
+        return str(self._text[self._starts[place] : self._starts[place + 1]], "utf-8")
+
+
+class _Lists:
+    def __init__(self, array: pa.ListArray) -> None:
+        self.starts, self.items = array.offsets.to_numpy(), _view(array.values)
+
+    def __getitem__(self, place: int) -> list[Any]:
+        start, end = self.starts[place], self.starts[place + 1]
+        if isinstance(self.items, _Numbers):
+            return self.items.values[start:end].tolist()
+        return [self.items[item] for item in range(start, end)]
+
+
+_View = _Numbers | _Texts | _Lists
+
+
+def _view(array: pa.Array) -> _View:
+    if pa.types.is_list(array.type):
+        return _Lists(array)
+    return _Texts(array) if pa.types.is_string(array.type) else _Numbers(array)
 
 
 def key_of(token: str) -> np.uint64:

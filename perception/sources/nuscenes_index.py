@@ -40,7 +40,7 @@ class MappedColumns(Columns):
     """Columns of an index file. Other processes that are handed them map the file too, rather than get its content."""
 
     def __init__(self, place: Path, schema: pa.Schema, row: type[NamedTuple], batches: list[pa.RecordBatch]) -> None:
-        super().__init__(batches, row._fields)
+        super().__init__(schema, batches, row._fields)
         self._made_of = place, schema, row
 
     def __reduce__(self) -> tuple[Callable[..., Columns], tuple[Any, ...]]:
@@ -55,7 +55,7 @@ def open_columns(path: Path, row: type[NamedTuple], parse: Callable[[], Iterator
     size, changed = _state(path)  # before it is read: if it changes meanwhile, the index isn't taken for the new one's
     schema = schema_of(row)
     if not _is_worth_it(path, size):
-        return Columns(list(batches_of(path, schema, parse())), row._fields)
+        return Columns(schema, list(batches_of(path, schema, parse())), row._fields)
     schema = schema.with_metadata({"table": f"{FORMAT} {size} {changed}"})
     places = [folder / f"{path.stem}-{row.__name__}.columns" for folder in _folders(path.parent)]
     for place in places:
@@ -67,7 +67,7 @@ def open_columns(path: Path, row: type[NamedTuple], parse: Callable[[], Iterator
             if (found := _map(place, schema, row)) is not None:
                 return found
     _say_there_is_none(path.parent, " nor ".join(str(place.parent) for place in places))
-    return Columns(list(batches_of(path, schema, parse())), row._fields)
+    return Columns(schema, list(batches_of(path, schema, parse())), row._fields)
 
 
 def _state(path: Path) -> tuple[int, int]:
