@@ -15,9 +15,7 @@ import pytest
 
 from calibration.errors import InputError
 from perception.sources import FrameOptions, nuscenes_index, nuscenes_tables
-from perception.sources.columns import BATCH, key_of
 from perception.sources.nuscenes import Source
-from perception.sources.nuscenes_index import open_columns
 from perception.sources.nuscenes_tables import Annotation, Calibration, Instance, Named, Sample, SampleData, Table
 from perception.types import Truth
 from tests.nuscenes_fixture import VERSION, edited, write_nuscenes
@@ -218,14 +216,6 @@ def test_a_source_whose_index_is_gone_does_not_travel(root):
     shutil.rmtree(root / VERSION / ".index")
     with pytest.raises(InputError, match="the index that was there"):
         pickle.loads(sent)
-
-
-def test_tables_of_several_batches_are_whole(tmp_path):
-    count = BATCH + 5
-    columns = open_columns(tmp_path / "none.json", Named, lambda: ((f"t{i}", f"n{i}") for i in range(count)))
-    assert len(columns) == count
-    assert columns.values(BATCH + 4) == [f"t{BATCH + 4}", f"n{BATCH + 4}"]
-    assert columns.numbers("token key", np.array([BATCH, 3]))[0] == key_of(f"t{BATCH}")
 
 
 def test_the_development_kit_opens_a_dataset_with_indexes(root):
