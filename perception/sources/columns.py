@@ -177,7 +177,14 @@ def _array(path: Path, field: pa.Field, values: Sequence[Any], first: int) -> pa
     except (pa.ArrowException, ValueError, TypeError, OverflowError):
         if len(values) == 1:
             what, got = f"{path}: {field.name} of row {first}", f"{values[0]!r:.80}"
-            raise InputError(what, f"type {field.type}", got) from None
+            raise InputError(what, f"type {_said(field.type)}", got) from None
     middle = len(values) // 2  # which of them is it?
     _array(path, field, values[:middle], first)
     return _array(path, field, values[middle:], first + middle)
+
+
+def _said(kind: pa.DataType) -> str:
+    """A column's type in Python's words."""
+    if pa.types.is_list(kind):
+        return f"list of {_said(kind.value_type)}"
+    return {"string": "str", "double": "float", "int64": "int of 64 bits"}.get(str(kind), str(kind))
