@@ -11,6 +11,7 @@ from perception.demo.pictures import SceneViews
 from perception.evaluation.charts import bar
 from perception.evaluation.definition import ERRORS, MEAN_ERRORS
 from perception.evaluation.page import count, number, page, section, table
+from perception.evaluation.scoring import Scores
 from perception.evaluation.truth import Truth
 from perception.simulation.scene import Settings
 
@@ -89,17 +90,25 @@ def _reached(outcome: Outcome) -> str:
 
 def _classes(outcomes: Sequence[Outcome]) -> str:
     first = outcomes[0].scores
-    threshold = first.metrics.definition.dist_th_tp
     rows = []
-    for name in first.metrics.label_aps:
-        cells = [escape(name.replace("_", " ")), str(len(first.matchings[name, threshold].truth))]
+    for name, objects in _truth_counts(first).items():
+        cells = [escape(name.replace("_", " ")), str(objects)]
         for outcome, colour in zip(outcomes, COLOURS, strict=False):
             mean = outcome.scores.metrics.mean_dist_aps[name]
             cells.append(bar(mean, colour) + number(mean))
         rows.append((cells, ""))
     head = ["class", "objects", *(escape(outcome.contender.title) for outcome in outcomes)]
     text = "Average precision, the mean over matches within 0.5, 1, 2 and 4 m."
+    absent = [name.replace("_", " ") for name, matched in _truth_counts(first).items() if not matched]
+    if absent:
+        text += f" The official mean counts a class without objects as 0: here {', '.join(absent)}."
     return section("Classes", text, table(head, rows))
+
+
+def _truth_counts(scores: Scores) -> dict[str, int]:
+    """Objects of each class."""
+    threshold = scores.metrics.definition.dist_th_tp
+    return {name: len(scores.matchings[name, threshold].truth) for name in scores.metrics.label_aps}
 
 
 def _scenes(pictures: Sequence[SceneViews]) -> str:

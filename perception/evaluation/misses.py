@@ -7,7 +7,7 @@ harmonic mean of precision and recall) at the distance threshold of the errors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,9 +41,12 @@ class Mistake:
 
 
 def working_points(scores: Scores) -> dict[str, WorkingPoint]:
-    """Each class's working point."""
+    """Each class's working point; a class of which nothing is found has the mean of the others' scores."""
     threshold = scores.metrics.definition.dist_th_tp
-    return {name: _working_point(scores.matchings[name, threshold]) for name in scores.metrics.label_aps}
+    points = {name: _working_point(scores.matchings[name, threshold]) for name in scores.metrics.label_aps}
+    known = [point.score for point in points.values() if point.f1 > 0]
+    elsewhere = float(np.mean(known)) if known else 0.0
+    return {name: point if point.f1 > 0 else replace(point, score=elsewhere) for name, point in points.items()}
 
 
 def worst_misses(scores: Scores, truth: Truth, points: Mapping[str, WorkingPoint], count: int) -> list[Mistake]:

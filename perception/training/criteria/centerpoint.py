@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field
+from torch import Tensor
 
 from perception.config import Settings as BaseSettings
 from perception.model.grid import BevGrid
@@ -16,6 +18,8 @@ from perception.model.heads.centerpoint import REGRESSION, CenterPointHead, Outp
 from perception.training.heatmaps import center_cells, heatmap_target
 from perception.training.losses import Term, gaussian_focal_sum, l1_sum
 from perception.types import Boxes3D
+
+HEADING = slice(6, 8)  # sine and cosine, among the numbers of REGRESSION
 
 
 class Settings(BaseSettings):
@@ -25,6 +29,9 @@ class Settings(BaseSettings):
     heatmap_weight: float = 1.0
     box_weight: float = 0.25
     code_weights: tuple[float, ...] = (1, 1, 1, 1, 1, 1, 1, 1, 0.2, 0.2)  # numbers as in REGRESSION
+    # Share of the headings' loss that tells front from back; the rest takes the opposite heading for right too. With 1,
+    # as published, a heading in doubt between both becomes neither: the mean of a sine and its negative is 0.
+    facing: float = Field(1.0, ge=0, le=1)
     min_overlap: float = 0.1  # of a box with the truth, anywhere in the Gaussian around a centre
     min_radius: int = 2  # cells
 
@@ -56,8 +63,19 @@ class Criterion:
         cells = np.concatenate([center_cells(boxes, self.grid) for boxes in own]).astype(int)
         target = torch.from_numpy(np.concatenate([regression_target(boxes, self.grid) for boxes in own])).to(maps)
         predicted = maps[frames, :, cells[:, 0], cells[:, 1]]  # (M, 10)
-        total = self.settings.box_weight * l1_sum(predicted, target, self.settings.code_weights)
-        return Term(total, len(target))
+        weights, facing = self.settings.code_weights, self.settings.facing
+        loss = facing * l1_sum(predicted, target, weights)
+        if facing < 1:
+            loss = loss + (1 - facing) * l1_sum(predicted, nearer_heading(predicted, target), weights)
+        return Term(self.settings.box_weight * loss, len(target))
+
+
+def nearer_heading(predicted: Tensor, target: Tensor) -> Tensor:
+    """The targets (M, 10), headings turned by half where what is predicted (M, 10) is nearer to that."""
+    opposite = (predicted[:, HEADING] * target[:, HEADING]).sum(dim=1) < 0
+    turned = target.clone()
+    turned[opposite, HEADING] *= -1
+    return turned
 
 
 def regression_target(boxes: Boxes3D, grid: BevGrid) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Weights that come with the package: found by a configuration's name, and put there in half precision."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,9 @@ from perception.checkpoints.shipped import about, checkpoint_of, halved, main, s
 from perception.config import load_config
 from perception.detector import load_detector
 from tests.tiny import tiny_frame, tiny_network, tiny_yaml
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+SHIPPED = ("sim_lidar", "sim_camera", "sim_fusion")
 
 
 @pytest.fixture
@@ -76,3 +80,21 @@ def test_weights_of_another_configuration_are_not_put_there(folder, trained):
     with pytest.raises(InputError, match="use the configuration that this checkpoint was made for"):
         main(other, weights, metrics, "")
     assert shipped_names() == []
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_detectors_that_come_with_the_project_load_and_say_how_they_were_made(name):
+    config = CONFIGS / f"{name}.yaml"
+    detector = load_detector(config)
+    assert detector.config == load_config(config)
+    facts = about(checkpoint_of(config))
+    assert f"tools/train.py configs/{name}.yaml" in facts["made_by"]
+    assert 0 < float(facts["mAP"]) < 1
+    assert 0 < float(facts["NDS"]) < 1
+    assert facts["seed"].isdecimal()
+
+
+def test_their_weights_are_small():
+    sizes = [path.stat().st_size for path in shipped.FOLDER.glob("*.safetensors")]
+    assert len(sizes) == len(SHIPPED)
+    assert sum(sizes) <= 25e6

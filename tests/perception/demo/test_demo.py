@@ -1,7 +1,9 @@
 """The demo on a city of one second and with tiny detectors: everything it leaves behind, and that it does so once."""
 
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from calibration.errors import InputError
@@ -10,10 +12,15 @@ from perception.config import load_config
 from perception.demo import run
 from perception.demo.page import text_table
 from perception.demo.run import Contender, run_demo
+from perception.detector import load_detector
+from perception.offline import frame_options_of
 from perception.simulation.raycast import require
 from perception.simulation.scene import Settings
+from perception.simulation.tables import VERSION
+from perception.sources.nuscenes import Source
 from tests.tiny import tiny_network, tiny_yaml
 
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 SETTINGS = Settings(seed=9, size=(96, 54), seconds=1.0)
 BRANCHES = {"LiDAR": {"cameras": False}, "camera": {"lidar": False}, "both": {}}
 
@@ -84,3 +91,18 @@ def test_the_detectors_are_the_three_that_come_with_the_project(tmp_path, monkey
     monkeypatch.setattr(run, "checkpoint_of", lambda config: tmp_path / f"{config.stem}.safetensors")
     names = [contender.config.stem for contender in run.contenders(tmp_path)]
     assert names == ["sim_lidar", "sim_camera", "sim_fusion"]
+
+
+def test_the_lidar_detector_finds_most_of_what_is_plain_to_see(demo):
+    detector = load_detector(CONFIGS / "sim_lidar.yaml")
+    options = frame_options_of(detector.config, cameras_too=False, allow_missing=False)
+    plain, found = 0, 0
+    for frame in Source(demo[0] / "data", options, version=VERSION):
+        boxes, truth = detector(frame), frame.truth.boxes
+        boxes = boxes.select(boxes.scores > 0.2)
+        near = np.linalg.norm(truth.centers[:, :2], axis=1) < 30
+        for center in truth.centers[near & (frame.truth.lidar_points >= 20)]:
+            plain += 1
+            found += bool((np.linalg.norm(boxes.centers[:, :2] - center[:2], axis=1) < 2).any())
+    assert plain >= 10
+    assert found >= 0.7 * plain

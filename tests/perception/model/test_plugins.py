@@ -35,6 +35,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("image_necks", "generalized_lss_fpn"): {"out_channels": 8},
     ("view_transforms", "lss"): LIFT_SPLAT,
     ("view_transforms", "depth_lss"): LIFT_SPLAT,
+    ("view_transforms", "ray_lss"): LIFT_SPLAT,
     ("fusers", "conv"): {"out_channels": 8},
     ("heads", "transfusion"): {"hidden": 16, "proposals": 20, "attention_heads": 2, "ffn_channels": 16},
     ("heads", "centerpoint"): {

@@ -16,6 +16,7 @@ from perception.config import parse_config, plugin_names
 from perception.model.grid import BevGrid
 from perception.nuscenes import CLASS_NAMES as CLASSES
 from perception.training.assignment import CostSettings, assign
+from perception.training.criteria.centerpoint import nearer_heading
 from perception.training.heatmaps import heatmap_target
 from perception.training.overlap import iou_3d
 from perception.training.settings import TrainingSettings
@@ -126,6 +127,33 @@ def test_centerpoint_is_its_definition():
     with torch.no_grad():
         outputs = head(torch.randn(2, 6, 32, 32))
     assert values(criterion, outputs, truth) == pytest.approx(centerpoint_loops(outputs, truth, head.labels), rel=1e-5)
+
+
+def test_headings_in_doubt_keep_their_axis():
+    target = torch.zeros(2, 10, dtype=torch.float64)
+    target[:, 6], target[:, 7] = torch.tensor([0.6, -0.6]), torch.tensor([0.8, -0.8])  # one way and the other
+    losses = {}
+    for name, heading in {"committed": (0.6, 0.8), "neither": (0.0, 0.0), "across": (0.8, -0.6)}.items():
+        predicted = torch.zeros(2, 10, dtype=torch.float64)
+        predicted[:, 6:8] = torch.tensor(heading)
+        nearer = nearer_heading(predicted, target)
+        assert torch.equal(nearer[:, :6], target[:, :6])
+        losses[name] = float((predicted - nearer).abs().sum())
+    assert losses["committed"] == pytest.approx(0)
+    assert losses["neither"] > 1
+    assert losses["across"] > 1
+
+
+def test_the_share_that_faces_concerns_headings_alone():
+    head, published = head_and_criterion("centerpoint")
+    forgiving = published.settings.model_copy(update={"facing": 0.0}).build(head)
+    truth = [random_boxes(13), random_boxes(4, seed=1)]
+    with torch.no_grad():
+        outputs = head(torch.randn(2, 6, 32, 32))
+        before, after = values(published, outputs, truth), values(forgiving, outputs, truth)
+        assert all((after[name] < before[name]) == name.startswith("box") for name in before)
+        outputs.rot[:] = 0
+        assert values(forgiving, outputs, truth) == pytest.approx(values(published, outputs, truth))
 
 
 def test_centerpoint_finds_what_its_targets_say():
