@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 
+import numpy as np
+
 from calibration.errors import InputError
 from calibration.transform import Transform
 from perception.nuscenes import LIDAR, scenes_of_split
@@ -118,11 +120,11 @@ def _choose_samples(
     else:
         names = {scene.name for scene in scenes} if split is None else scenes_of_split(folder, split)
         needed = {scene.token for scene in scenes if scene.name in names}
-    samples = samples.where(lambda sample: scenes[sample.scene_token].token in needed)
+    of_scenes = samples.follow_surely("scene_token", scenes)
+    picked = np.array([scene.token in needed for scene in scenes], bool)[of_scenes]
+    samples, of_scenes = samples.where(picked), of_scenes[picked]
     if tokens is None:
-        order = {scene.token: number for number, scene in enumerate(scenes)}
-        chosen = sorted(samples, key=lambda sample: (order[sample.scene_token], sample.timestamp))
-        tokens = [sample.token for sample in chosen]
+        tokens = samples.objects("token", np.lexsort((samples.column("timestamp"), of_scenes)))
     if not tokens:
         raise InputError(f"{folder}: samples of split {split or 'all'}", "at least one", "none")
     return samples, tuple(tokens)

@@ -25,6 +25,7 @@ class Recordings:
         self._calibrations = Table(folder, "calibrated_sensor", Calibration)
         self._poses = Table(folder, "ego_pose", Pose)
         self._samples = samples
+        self._mounts: dict[str, Transform] = {}  # of the calibrations that were asked for
         data = Table(folder, "sample_data", SampleData)
         data = data.where(data.follow("sample_token", samples) >= 0)
         sensors = self._sensors_of(data)
@@ -79,9 +80,11 @@ class Recordings:
 
     def ego_from_sensor(self, row: SampleData) -> Transform:
         """Where the sensor that recorded this is mounted."""
-        calibration = self._calibrations[row.calibrated_sensor_token]
-        what = f"{self._calibrations.path}: {calibration.token}"
-        return Transform.from_quaternion(calibration.rotation, calibration.translation, what)
+        token = row.calibrated_sensor_token
+        if token not in self._mounts:
+            calibration, what = self._calibrations[token], f"{self._calibrations.path}: {token}"
+            self._mounts[token] = Transform.from_quaternion(calibration.rotation, calibration.translation, what)
+        return self._mounts[token]
 
     def world_from_sensor(self, row: SampleData) -> Transform:
         """Where the sensor was when it recorded this."""

@@ -1,8 +1,9 @@
 """The tables of a nuScenes dataset, as far as frames need them.
 
 The full tables are gigabytes of JSON with millions of rows for radars and for cameras between keyframes. They are
-parsed piece by piece, and only the fields that frames are made of are kept, as columns (nuscenes_index.py). Rows are
-made of them when they are asked for. Source of the format: the schema page of the nuScenes development kit.
+parsed piece by piece, and only the fields that frames are made of are kept, as columns (columns.py), in index files if
+they are many (nuscenes_index.py). Rows are made of them when they are asked for. Source of the format: the schema page
+of the nuScenes development kit.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Any, Generic, NamedTuple, TypeVar, get_origin, get_type_hints
 import numpy as np
 
 from calibration.errors import InputError
-from perception.sources.nuscenes_index import KEY, key_of, open_columns
+from perception.sources.columns import KEY, key_of
+from perception.sources.nuscenes_index import open_columns
 
 PIECE = 1 << 20  # characters of a table that are parsed at a time, and the most that one row may have
 LIST_START = re.compile(r"\s*\[")
@@ -108,7 +110,8 @@ Row = TypeVar("Row", bound=NamedTuple)
 class Table(Generic[Row]):
     """Rows by token; asking for one that isn't there raises InputError with the file's name.
 
-    Where rows are counted, in `places`, it is among those that the table has, in the file's order.
+    Of several rows with one token the last one counts, in the place of the first. Where rows are counted, in `places`,
+    it is among those that the table has, in the file's order.
     """
 
     def __init__(self, folder: Path, name: str, row: type[Row]) -> None:
@@ -116,7 +119,7 @@ class Table(Generic[Row]):
         self.path = folder / f"{name}.json"
         self._row = row
         self._columns = open_columns(self.path, row, self._parsed)
-        self._numbers = np.arange(len(self._columns))  # in the file, of the rows that are there
+        self._numbers = self._columns.distinct("token")  # in the file, of the rows that are there
         self._forget()
 
     def _forget(self) -> None:
@@ -186,7 +189,7 @@ class Table(Generic[Row]):
         return found
 
     def _places(self, keys: np.ndarray | np.uint64) -> np.ndarray:
-        """Places of the rows with these hashes, -1 for none; of two rows of one token the later one counts."""
+        """Places of the rows with these hashes, -1 for none."""
         if self._order is None:
             own = self._columns.numbers("token" + KEY, self._numbers)
             order = np.argsort(own, kind="stable")

@@ -39,7 +39,7 @@ class Annotations:
         classes = [CLASS_OF_CATEGORY.get(category.name) for category in self._categories]
         labels = np.array([class_names.index(name) if name in class_names else -1 for name in classes], np.int64)
         self._labels = labels[self._category_of_row]  # -1 for classes that aren't asked for
-        self._by_sample = self._grouped(self._labels >= 0)
+        self._of_samples, self._starts = self._grouped(self._labels >= 0)
 
     def _followed_categories(self) -> np.ndarray:
         """Place in the table of categories of each annotation's (rows,)."""
@@ -47,13 +47,12 @@ class Annotations:
         used, which = np.unique(instances, return_inverse=True)
         return self._instances.follow_surely("category_token", self._categories, used)[which]
 
-    def _grouped(self, mask: np.ndarray) -> list[np.ndarray]:
-        """For each sample the places of its annotations among those that a mask picks."""
+    def _grouped(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the annotations that a mask picks, sample after sample, and where each begins (samples + 1,)."""
         places = np.flatnonzero(mask)
         samples = self.table.follow("sample_token", self._samples, places)
-        order = np.argsort(samples, kind="stable")
-        ends = np.cumsum(np.bincount(samples, minlength=len(self._samples)))
-        return np.split(places[order], ends[:-1])
+        counts = np.bincount(samples, minlength=len(self._samples))
+        return places[np.argsort(samples, kind="stable")], np.concatenate([[0], np.cumsum(counts)])
 
     def __len__(self) -> int:
         return len(self.table)
@@ -73,7 +72,8 @@ class Annotations:
         """Where a sample's annotations of the classes that are asked for are in the table, in the file's order."""
         if sample_token not in self._samples:
             return np.zeros(0, np.int64)
-        return self._by_sample[self._samples.place(sample_token)]
+        sample = self._samples.place(sample_token)
+        return self._of_samples[self._starts[sample] : self._starts[sample + 1]]
 
     def others(self, category: str) -> np.ndarray:
         """Where the annotations of a category are, such as one that no class covers."""

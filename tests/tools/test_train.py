@@ -34,7 +34,7 @@ pytest.importorskip("lightning_fabric", reason="training needs the extra `train`
 pytest.importorskip("tensorboard", reason="training needs the extra `train`")
 
 STILL = (
-    "training.image={scale: [1, 1], rotation_deg: 0, flip: false, shift: false}",
+    "training.image={scale: [1, 1], rotation_deg: 0, flip: never, shift: false}",
     "training.scene={rotation_deg: 0, scale: [1, 1], translation_m: 0, flip_x: false, flip_y: false}",
 )
 SHORT = ("training.epochs=2", "training.epoch_frames=6", "training.batch_size=2", "training.workers=0")
