@@ -28,9 +28,9 @@ def test_a_point_on_the_road_is_where_its_pixel_meets_the_road():
     below = (rises < -0.02).nonzero()
     assert len(below) > 50
     for image, pixel in below.tolist():
-        camera_from_input = np.linalg.inv(batch.input_from_image[image] @ batch.image_from_camera[image])
+        camera_from_input = np.linalg.inv((batch.input_from_image[image] @ batch.image_from_camera[image]).numpy())
         point = camera_from_input @ np.append(transform.pixels[pixel], 1) * depths[image, pixel].item()
-        lidar_from_camera = np.linalg.inv(batch.camera_from_lidar[image])
+        lidar_from_camera = np.linalg.inv(batch.camera_from_lidar[image].numpy())
         np.testing.assert_allclose((lidar_from_camera @ np.append(point, 1))[2], ROAD_Z, atol=1e-3)
 
 
