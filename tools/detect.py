@@ -45,9 +45,7 @@ def main(
     settings = {"version": version, "tokens": sample or None} if source_name == "nuscenes" else {}
     if not settings and (version or sample):
         raise InputError("--version and --sample", "a nuScenes root to choose from", f"the info file {data}")
-    if checkpoint is None:
-        checkpoint = checkpoint_of(config)
-        say(f"weights: {checkpoint}")
+    checkpoint = checkpoint_of(config, checkpoint, say)
     detector = load_detector(config, checkpoint, device)
     frame_options = frame_options_of(detector.config, cameras_too=pictures, allow_missing=allow_missing, truth=pictures)
     source = open_source(source_name, data, frame_options, **settings)

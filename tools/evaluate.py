@@ -65,10 +65,7 @@ def main(
         from perception.checkpoints.shipped import checkpoint_of
         from perception.evaluation.detecting import Settings, detect_split
 
-        if checkpoint is None:
-            checkpoint = checkpoint_of(config)
-            say(f"weights: {checkpoint}")
-        settings = Settings(config, checkpoint, device, allow_missing)
+        settings = Settings(config, checkpoint_of(config, checkpoint, say), device, allow_missing)
         results = detect_split(
             settings, truth, out, process, lambda frames, total: with_progress(frames, total, "detecting"), say
         )

@@ -9,7 +9,7 @@ puts trained weights there, with what made them and what they reach written besi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +32,11 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
 
 
-def checkpoint_of(config: str | Path, given: str | Path | None = None) -> Path:
+def checkpoint_of(
+    config: str | Path,
+    given: str | Path | None = None,
+    say: Callable[[str], None] = lambda remark: None,  # gets the file that was chosen, if none was given
+) -> Path:
     """The checkpoint that is given, or the one in the package for a configuration of this name.
 
     Raises InputError where there is neither.
@@ -43,6 +47,7 @@ def checkpoint_of(config: str | Path, given: str | Path | None = None) -> Path:
     if not path.is_file():
         expected = f"weights: --checkpoint, or a configuration that has some in the package ({_listed()})"
         raise InputError(str(config), expected, "neither", "give --checkpoint")
+    say(f"weights: {path}")
     return path
 
 

@@ -10,7 +10,7 @@ from perception.checkpoints.shipped import about
 from perception.demo.pictures import SceneViews
 from perception.evaluation.charts import bar
 from perception.evaluation.definition import ERRORS, MEAN_ERRORS
-from perception.evaluation.page import count, number, page, section, table
+from perception.evaluation.page import count, number, page, section, table, tiles
 from perception.evaluation.scoring import Scores
 from perception.evaluation.truth import Truth
 from perception.simulation.scene import Settings
@@ -42,23 +42,19 @@ def text_table(outcomes: Sequence[Outcome]) -> str:
 def _lead(outcomes: Sequence[Outcome], truth: Truth, settings: Settings) -> str:
     best = outcomes[-1]
     scenes = len({scene.token for scene in truth.scenes})
-    tiles = [
-        ("mAP", number(best.scores.metrics.mean_ap), best.contender.title, "main"),
-        ("NDS", number(best.scores.metrics.nd_score), best.contender.title, "main"),
-        ("a frame", f"{best.frame_ms:.0f} ms", "on this machine's processor", ""),
+    cards = [
+        ("mAP", number(best.scores.metrics.mean_ap), escape(best.contender.title), "main"),
+        ("NDS", number(best.scores.metrics.nd_score), escape(best.contender.title), "main"),
+        ("a frame", f"{best.frame_ms:.0f} ms", escape("on this machine's processor"), ""),
         ("drives", str(scenes), f"seed {settings.seed}, never trained on", ""),
         ("frames", str(len(truth.tokens)), "six images, ten LiDAR sweeps each", ""),
-        ("objects", f"{len(best.scores.objects):,}", "in the classes' ranges", ""),
+        ("objects", f"{len(best.scores.objects):,}", escape("in the classes' ranges"), ""),
     ]
-    cards = "".join(
-        f'<div class="{kind}"><span>{name}</span><b>{value}</b><span>{escape(what)}</span></div>'
-        for name, value, what, kind in tiles
-    )
     text = (
         "Drives through a procedural city, ray-cast into a LiDAR and six cameras; three detectors that come with the "
         "project, run on this machine; the official nuScenes scores. Everything here was made by one command."
     )
-    return f'<p>{text}</p><div class="lead">{cards}</div>'
+    return f"<p>{text}</p>{tiles(cards)}"
 
 
 def _comparison(outcomes: Sequence[Outcome]) -> str:

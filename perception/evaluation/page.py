@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -57,6 +57,15 @@ def page(title: str, body: str) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
         f"<body><main><h1>{title}</h1>\n{body}</main></body></html>\n"
     )
+
+
+def tiles(cards: Iterable[tuple[str, str, str, str]]) -> str:
+    """A row of tiles: of each its name, its value, what that is, and its class, "main" for those that matter most."""
+    inner = (
+        f'<div class="{kind}"><span>{name}</span><b>{value}</b><span>{what}</span></div>'
+        for name, value, what, kind in cards
+    )
+    return f'<div class="lead">{"".join(inner)}</div>'
 
 
 def section(title: str, text: str, body: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from perception.evaluation.charts import bar, error_chart, precision_recall_chart
 from perception.evaluation.definition import ERROR_TITLES, ERRORS, MEAN_ERRORS
 from perception.evaluation.misses import WorkingPoint
-from perception.evaluation.page import count, number, page, section, table
+from perception.evaluation.page import count, number, page, section, table, tiles
 from perception.evaluation.pictures import Picture
 from perception.evaluation.scoring import Scores
 from perception.evaluation.slices import SliceScore
@@ -57,15 +57,12 @@ def _lead(report: Report) -> str:
     units = {"trans_err": "translation, m", "scale_err": "scale, 1 - IoU", "orient_err": "orientation, rad"}
     units |= {"vel_err": "velocity, m/s", "attr_err": "attribute, 1 - acc"}
     cards += [(MEAN_ERRORS[name], metrics.tp_errors[name], units[name], "") for name in ERRORS]
-    tiles = [
-        f'<div class="{kind}"><span>{name}</span><b>{number(value)}</b><span>{what}</span></div>'
-        for name, value, what, kind in cards
-    ]
+    shown = tiles((name, number(value), what, kind) for name, value, what, kind in cards)
     return (
         f"<p>{count(len(truth.tokens), 'sample')} of {count(scenes, 'scene')}{subset}, "
         f"{count(len(scores.objects), 'object')} and {count(len(scores.predictions), 'detection')} within the "
         f"classes' ranges. {escape(report.results_name)}, scored by {scorer} with the official settings.</p>"
-        f'<div class="lead">{"".join(tiles)}</div>'
+        f"{shown}"
     )
 
 

@@ -52,10 +52,6 @@ class Recordings:
         found[self._data.follow("sample_token", self._samples, places)] = places
         return found
 
-    def channel(self, row: SampleData) -> str:
-        """The name of the sensor that recorded this."""
-        return self._sensors[self._calibrations[row.calibrated_sensor_token].sensor_token].channel
-
     def keyframe(self, sample_token: str, channel: str) -> SampleData:
         """What a sensor recorded for a sample; MissingDataError if it didn't."""
         sample, of_channel = self._samples.place(sample_token), self._keyframes.get(channel)

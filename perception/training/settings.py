@@ -38,8 +38,8 @@ class ImageAugmentation(Settings):
 
     scale: Range = (0.8, 1.15)  # of images.resized_width; BEVFusion's 0.38-0.55 around 0.48
     rotation_deg: float = Field(5.4, ge=0)  # either way, about the window's centre
-    # Left and right: never, every second image, or all images of a scene that is mirrored, which then looks like a
-    # street once more: only so can it be learned from an image whether something looks to the left or to the right.
+    # Left and right: never, every second image, or all images of a scene that is mirrored. Only the last keeps what an
+    # image shows to the left on the left of the scene, which is what tells headings from appearance.
     flip: Literal["never", "random", "with_scene"] = "random"
     shift: bool = True  # the window anywhere from left to right, not centred
 
