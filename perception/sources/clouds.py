@@ -42,6 +42,8 @@ def read_points(path: Path) -> tuple[np.ndarray, int]:
             str(path), expected, f"{len(data)} bytes", f"its size must be a multiple of {point_bytes}"
         )
     points = np.frombuffer(data, "<f4").reshape(-1, COLUMNS)[:, :4]
+    if np.isfinite(points).all():
+        return points, 0
     finite = np.isfinite(points).all(axis=1)
     return points[finite], int(len(points) - finite.sum())
 
@@ -69,24 +71,23 @@ def read_cloud(
             if sweep is key:
                 return None, tuple(notes)
             continue
-        if sweep is not key:
-            points = _moved(points, sweep, key, options.remove_radius_m)
-        parts.append(_with_age(points, sweep, key))
+        parts.append(_as_of(key, sweep, points, options.remove_radius_m))
         dropped += lost
     if dropped:
         notes.append(f"{dropped} points that were not finite are dropped.")
     return PointCloud(np.concatenate(parts), dropped=dropped), tuple(notes)
 
 
-def _moved(points: np.ndarray, sweep: Sweep, key: Sweep, remove_radius_m: float) -> np.ndarray:
-    close = (np.abs(points[:, :2]) < remove_radius_m).all(axis=1)
-    lidar_from_sweep = key.world_from_lidar.inverse() @ sweep.world_from_lidar
-    points = points[~close]
-    return np.column_stack([lidar_from_sweep.apply(points[:, :3]).astype(np.float32), points[:, 3]])
-
-
-def _with_age(points: np.ndarray, sweep: Sweep, key: Sweep) -> np.ndarray:
+def _as_of(key: Sweep, sweep: Sweep, points: np.ndarray, remove_radius_m: float) -> np.ndarray:
+    """A sweep's points (N, 4) in the keyframe's lidar frame, with their age (M, 5) float32."""
     age = (key.stamp_ns - sweep.stamp_ns) / 1e9
     if age < 0:
         raise InputError(sweep.paths[0].name, "a sweep before its keyframe", f"one {-age:g} s after it")
-    return np.column_stack([points, np.full(len(points), age, np.float32)])
+    if sweep is not key:
+        points = points[(np.abs(points[:, 0]) >= remove_radius_m) | (np.abs(points[:, 1]) >= remove_radius_m)]
+    aged = np.empty((len(points), 5), np.float32)
+    aged[:, :4], aged[:, 4] = points, age
+    if sweep is not key:
+        lidar_from_sweep = key.world_from_lidar.inverse() @ sweep.world_from_lidar
+        aged[:, :3] = lidar_from_sweep.apply(points[:, :3])
+    return aged

@@ -43,8 +43,10 @@ class SceneView:
 
     def points(self, points: np.ndarray) -> np.ndarray:
         """Points (N, 5) float32, as of a PointCloud, moved; intensity and age stay."""
-        linear, shift = self.lidar_augmented_from_lidar[:3, :3], self.lidar_augmented_from_lidar[:3, 3]
-        return np.column_stack([points[:, :3] @ linear.T + shift, points[:, 3:]]).astype(np.float32)
+        matrix = self.lidar_augmented_from_lidar.astype(np.float32)  # micrometres
+        moved = points.copy()
+        moved[:, :3] = points[:, :3] @ matrix[:3, :3].T + matrix[:3, 3]
+        return moved
 
     def boxes(self, boxes: Boxes3D) -> Boxes3D:
         """The boxes, moved with the points in them; sizes and velocities scale."""

@@ -61,7 +61,7 @@ class ExampleMaker:
         most = self.config.training.max_points
         if most is None or len(points) <= most:
             return points
-        return points[np.sort(rng.choice(len(points), most, replace=False))]
+        return np.delete(points, rng.choice(len(points), len(points) - most, replace=False), axis=0)
 
     def _dropped_out(self, frame: Frame, rng: np.random.Generator) -> tuple[bool, list[CameraImage]]:
         """Whether the cloud stays, and the cameras that do, in the network's order."""

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from perception.model.grid import BevGrid
 from perception.types import Boxes3D
 
 
-def heatmap_target(boxes: Boxes3D, grid: BevGrid, min_overlap: float, min_radius: int) -> np.ndarray:
-    """One frame's target (classes, X, Y) float32: 1 in each object's cell, falling off around it, 0 elsewhere."""
-    target = np.zeros((len(boxes.class_names), grid.size_x, grid.size_y), np.float32)
-    for label, size, cell in zip(boxes.labels, boxes.sizes, center_cells(boxes, grid).astype(int), strict=True):
-        radius = gaussian_radius(size[0] / grid.cell, size[1] / grid.cell, min_overlap)
-        draw_gaussian(target[label], cell, max(min_radius, int(radius)))
-    return target
+def heatmap_targets(
+    truth: Sequence[Boxes3D], grid: BevGrid, min_overlap: float, min_radius: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Targets (B, classes, X, Y) float32: 1 in each object's cell, falling off around it, 0 elsewhere.
+
+    truth: at least one frame's boxes, centred on the map.
+    """
+    classes = len(truth[0].class_names)
+    sizes = np.concatenate([boxes.sizes for boxes in truth]) / grid.cell
+    radii = np.maximum(min_radius, gaussian_radius(sizes[:, 0], sizes[:, 1], min_overlap).astype(int))
+    cells = np.concatenate([center_cells(boxes, grid) for boxes in truth]).astype(int)
+    maps = np.concatenate([boxes.labels + classes * frame for frame, boxes in enumerate(truth)])
+    heat = torch.zeros(len(truth) * classes, grid.size_x, grid.size_y, device=device)
+    draw_gaussians(heat, *(torch.from_numpy(array).to(device) for array in (maps, cells, radii)))
+    return heat.view(len(truth), classes, grid.size_x, grid.size_y)
 
 
 def center_cells(boxes: Boxes3D, grid: BevGrid) -> np.ndarray:
@@ -24,7 +34,7 @@ def center_cells(boxes: Boxes3D, grid: BevGrid) -> np.ndarray:
     return (boxes.centers[:, :2] - (grid.lower_x, grid.lower_y)) / grid.cell
 
 
-def gaussian_radius(length: float, width: float, min_overlap: float) -> float:
+def gaussian_radius(length: np.ndarray, width: np.ndarray, min_overlap: float) -> np.ndarray:
     """How far [cells] a box may be off while its overlap with an upright `length` x `width` box stays `min_overlap`.
 
     The smallest over three ways to be off: one corner in and one out, both in, both out (CornerNet, ECCV 2018). The
@@ -32,17 +42,27 @@ def gaussian_radius(length: float, width: float, min_overlap: float) -> float:
     trained with these radii ever since, and so they are here.
     """
     total, area = length + width, length * width
-    shifted = (total + math.sqrt(total**2 - 4 * area * (1 - min_overlap) / (1 + min_overlap))) / 2
-    inside = (2 * total + math.sqrt(4 * total**2 - 16 * (1 - min_overlap) * area)) / 2
+    shifted = (total + np.sqrt(total**2 - 4 * area * (1 - min_overlap) / (1 + min_overlap))) / 2
+    inside = (2 * total + np.sqrt(4 * total**2 - 16 * (1 - min_overlap) * area)) / 2
     outward = 2 * min_overlap * total
-    outside = (-outward + math.sqrt(outward**2 + 16 * min_overlap * (1 - min_overlap) * area)) / 2
-    return min(shifted, inside, outside)
+    outside = (-outward + np.sqrt(outward**2 + 16 * min_overlap * (1 - min_overlap) * area)) / 2
+    return np.minimum(shifted, np.minimum(inside, outside))
 
 
-def draw_gaussian(heat: np.ndarray, cell: np.ndarray, radius: int) -> None:
-    """Raise heat (X, Y) to a Gaussian at a cell on it, cut off at `radius`, which is three standard deviations."""
-    sigma = (2 * radius + 1) / 6
-    low, high = np.maximum(cell - radius, 0), np.minimum(cell + radius + 1, heat.shape)
-    x, y = (np.arange(first, end) - center for first, end, center in zip(low, high, cell, strict=True))
-    window = heat[low[0] : high[0], low[1] : high[1]]
-    np.maximum(window, np.exp(-(x[:, None] ** 2 + y[None] ** 2) / (2 * sigma**2)), out=window)
+def draw_gaussians(heat: Tensor, maps: Tensor, cells: Tensor, radii: Tensor) -> None:
+    """Raise heat (K, X, Y) to M Gaussians; where several meet, the highest counts.
+
+    maps (M,), cells (M, 2) and radii (M,) are int64: each lies around a cell on its map, cut off at its radius, which
+    is three standard deviations. All are drawn at once, in windows as wide as the widest needs.
+    """
+    if not len(maps):
+        return
+    reach = torch.arange(-int(radii.max()), int(radii.max()) + 1, device=heat.device)
+    apart = torch.stack(torch.meshgrid(reach, reach, indexing="ij"))  # (2, W, W)
+    place = cells[:, :, None, None] + apart  # (M, 2, W, W)
+    on_map = (place >= 0) & (place < cells.new_tensor(heat.shape[1:])[:, None, None])
+    drawn = (on_map & (apart.abs() <= radii[:, None, None, None])).all(dim=1)
+    sigma = (2 * radii.double() + 1) / 6
+    values = torch.exp(-(apart**2).sum(dim=0) / (2 * sigma[:, None, None] ** 2)).to(heat.dtype)
+    flat = (maps[:, None, None] * heat.shape[1] + place[:, 0]) * heat.shape[2] + place[:, 1]
+    heat.view(-1).scatter_reduce_(0, flat[drawn], values[drawn], "amax")

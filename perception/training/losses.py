@@ -38,8 +38,8 @@ def focal_sum(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float 
     return (balance * wrong**gamma * F.binary_cross_entropy_with_logits(logits, target, reduction="none")).sum()
 
 
-def l1_sum(predicted: Tensor, target: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """Weighted absolute differences, summed; rows (M, codes). NaN in the target is unknown and costs nothing."""
+def l1_sum(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Weighted absolute differences, summed; all (M, codes). NaN in the target is unknown and costs nothing."""
     known = ~target.isnan()
-    difference = (predicted - target.nan_to_num()).abs() * predicted.new_tensor(weights)
+    difference = (predicted - target.nan_to_num()).abs() * weights
     return difference[known].sum()

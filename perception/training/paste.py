@@ -18,6 +18,7 @@ from perception.training.overlap import overlap_bev
 from perception.training.settings import PasteSettings
 from perception.types import Boxes3D, Frame
 
+STRIP_M, STRIPS = 0.25, 2**15  # along x, points are looked up by strips this wide, so many on either side of 0
 COLUMNS = tuple(field.name for field in fields(Boxes3D) if field.name not in ("class_names", "frame"))
 
 
@@ -105,12 +106,15 @@ class PasteDatabase:
 
 def inside(points: np.ndarray, boxes: Boxes3D) -> list[np.ndarray]:
     """The rows of points (N, >= 3) that lie in each of the boxes, ascending; only those near a box are looked at."""
-    order = np.argsort(points[:, 0], kind="stable")
-    ordered = points[order, 0].astype(np.float64)  # as the limits are: else each search would convert all
+    strips = np.floor(points[:, 0] / STRIP_M)
+    strips = np.clip(strips, -STRIPS, STRIPS - 1).astype(np.int16)  # numbers this short are sorted in linear time
+    order = np.argsort(strips, kind="stable")
+    ordered = strips[order]
     reaches = np.linalg.norm(boxes.sizes[:, :2], axis=1) / 2
     found = []
     for index, ((x, y, _), reach) in enumerate(zip(boxes.centers, reaches, strict=True)):
-        near = order[np.searchsorted(ordered, x - reach) : np.searchsorted(ordered, x + reach, side="right")]
+        first, last = np.clip(np.floor(np.array([x - reach, x + reach]) / STRIP_M), -STRIPS, STRIPS - 1)
+        near = order[np.searchsorted(ordered, np.int16(first)) : np.searchsorted(ordered, np.int16(last), side="right")]
         near = near[np.abs(points[near, 1] - y) <= reach]
         found.append(np.sort(near[boxes.select([index]).contain(points[near])[0]]))
     return found

@@ -15,11 +15,12 @@ from torch import Tensor
 from perception.config import Settings as BaseSettings
 from perception.model.grid import BevGrid
 from perception.model.heads.centerpoint import REGRESSION, CenterPointHead, Outputs
-from perception.training.heatmaps import center_cells, heatmap_target
+from perception.training.heatmaps import center_cells, heatmap_targets
 from perception.training.losses import Term, gaussian_focal_sum, l1_sum
 from perception.types import Boxes3D
 
-HEADING = slice(6, 8)  # sine and cosine, among the numbers of REGRESSION
+HEADING, VELOCITY = slice(6, 8), slice(8, 10)  # sine and cosine, m/s: among the numbers of REGRESSION
+MOVING = 0.5  # m/s and more
 
 
 class Settings(BaseSettings):
@@ -32,6 +33,9 @@ class Settings(BaseSettings):
     # Share of the headings' loss that tells front from back; the rest takes the opposite heading for right too. With 1,
     # as published, a heading in doubt between both becomes neither: the mean of a sine and its negative is 0.
     facing: float = Field(1.0, ge=0, le=1)
+    # Factor on the velocity's loss of what moves. Most cars are parked, so that in doubt the guess that is least wrong
+    # on average is that a car stands.
+    moving_weight: float = Field(1.0, ge=0)
     min_overlap: float = 0.1  # of a box with the truth, anywhere in the Gaussian around a centre
     min_radius: int = 2  # cells
 
@@ -48,22 +52,28 @@ class Criterion:
 
     def __call__(self, outputs: Outputs, truth: list[Boxes3D]) -> list[Term]:
         settings = self.settings
-        targets = [heatmap_target(boxes, self.grid, settings.min_overlap, settings.min_radius) for boxes in truth]
-        heat = torch.from_numpy(np.stack(targets)).to(outputs.heatmap.device)
+        device = outputs.heatmap.device
+        heat = heatmap_targets(truth, self.grid, settings.min_overlap, settings.min_radius, device)
+        frames = np.repeat(np.arange(len(truth)), [len(boxes) for boxes in truth])
+        labels = np.concatenate([boxes.labels for boxes in truth])
+        cells = np.concatenate([center_cells(boxes, self.grid) for boxes in truth]).astype(int)
+        target = torch.from_numpy(np.concatenate([regression_target(boxes, self.grid) for boxes in truth]))
         terms = []
-        for group, labels in enumerate(self.groups):
-            total = settings.heatmap_weight * gaussian_focal_sum(outputs.heatmap[:, labels], heat[:, labels])
-            terms += [Term(total, float((heat[:, labels] == 1).sum())), self._box_term(outputs, truth, group)]
+        for group, own in enumerate(self.groups):
+            total = settings.heatmap_weight * gaussian_focal_sum(outputs.heatmap[:, own], heat[:, own])
+            rows = np.flatnonzero(np.isin(labels, own))
+            place = torch.from_numpy(np.column_stack([frames, cells])[rows]).to(device)
+            terms.append(Term(total, float((heat[:, own] == 1).sum())))
+            terms.append(self._box_term(outputs, group, place, target[rows].to(outputs.offset)))
         return terms
 
-    def _box_term(self, outputs: Outputs, truth: list[Boxes3D], group: int) -> Term:
-        maps = torch.cat([getattr(outputs, name)[:, group] for name in REGRESSION], dim=1)  # (B, 10, X, Y)
-        own = [boxes.select(np.isin(boxes.labels, self.groups[group])) for boxes in truth]
-        frames = np.repeat(np.arange(len(own)), [len(boxes) for boxes in own])
-        cells = np.concatenate([center_cells(boxes, self.grid) for boxes in own]).astype(int)
-        target = torch.from_numpy(np.concatenate([regression_target(boxes, self.grid) for boxes in own])).to(maps)
-        predicted = maps[frames, :, cells[:, 0], cells[:, 1]]  # (M, 10)
-        weights, facing = self.settings.code_weights, self.settings.facing
+    def _box_term(self, outputs: Outputs, group: int, place: Tensor, target: Tensor) -> Term:
+        """Of one group's objects: the frame and cell they are at (M, 3), and what the head should say there (M, 10)."""
+        frame, x, y = place.T
+        predicted = torch.cat([getattr(outputs, name)[frame, group, :, x, y] for name in REGRESSION], dim=1)
+        weights, facing = target.new_tensor(self.settings.code_weights).expand_as(target).clone(), self.settings.facing
+        moving = target[:, VELOCITY].norm(dim=1) >= MOVING
+        weights[moving, VELOCITY] *= self.settings.moving_weight
         loss = facing * l1_sum(predicted, target, weights)
         if facing < 1:
             loss = loss + (1 - facing) * l1_sum(predicted, nearer_heading(predicted, target), weights)

@@ -15,7 +15,7 @@ from perception.config import Settings as BaseSettings
 from perception.model.grid import BevGrid
 from perception.model.heads.transfusion import REGRESSION, Outputs, TransFusionHead
 from perception.training.assignment import CostSettings, assign
-from perception.training.heatmaps import center_cells, heatmap_target
+from perception.training.heatmaps import center_cells, heatmap_targets
 from perception.training.losses import Term, focal_sum, gaussian_focal_sum, l1_sum
 from perception.types import Boxes3D
 
@@ -46,8 +46,8 @@ class Criterion:
 
     def __call__(self, outputs: Outputs, truth: list[Boxes3D]) -> list[Term]:
         settings = self.settings
-        targets = [heatmap_target(boxes, self.grid, settings.min_overlap, settings.min_radius) for boxes in truth]
-        heat = torch.from_numpy(np.stack(targets)).to(outputs.heatmap.device)
+        device = outputs.heatmap.device
+        heat = heatmap_targets(truth, self.grid, settings.min_overlap, settings.min_radius, device)
         codes = torch.cat([getattr(outputs, name) for name in REGRESSION], dim=1).transpose(1, 2)  # (B, P, 10)
         classes = torch.zeros_like(outputs.logits)  # (B, classes, P); a query without an object is of none
         predicted, wanted = [], []
@@ -59,7 +59,7 @@ class Criterion:
         target = torch.from_numpy(np.concatenate(wanted)).to(codes)
         heat_total = settings.heatmap_weight * gaussian_focal_sum(outputs.heatmap, heat)
         class_total = settings.class_weight * focal_sum(outputs.logits, classes)
-        box_total = settings.box_weight * l1_sum(torch.cat(predicted), target, settings.code_weights)
+        box_total = settings.box_weight * l1_sum(torch.cat(predicted), target, target.new_tensor(settings.code_weights))
         return [
             Term(heat_total, float((heat == 1).sum())),
             Term(class_total, len(target)),

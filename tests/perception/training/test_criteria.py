@@ -17,7 +17,7 @@ from perception.model.grid import BevGrid
 from perception.nuscenes import CLASS_NAMES as CLASSES
 from perception.training.assignment import CostSettings, assign
 from perception.training.criteria.centerpoint import nearer_heading
-from perception.training.heatmaps import heatmap_target
+from perception.training.heatmaps import heatmap_targets
 from perception.training.overlap import iou_3d
 from perception.training.settings import TrainingSettings
 from perception.training.trainee import criterion_settings
@@ -95,7 +95,7 @@ def centerpoint_loops(outputs: Any, truth: list[Boxes3D], groups: list[list[int]
     for g, labels in enumerate(groups):
         heat_total, positives, box_total, objects = 0.0, 0, 0.0, 0
         for frame, boxes in enumerate(truth):
-            target = heatmap_target(boxes, GRID, 0.1, 2)
+            target = heatmap_targets([boxes], GRID, 0.1, 2)[0].numpy()
             for label in labels:
                 for p, y in zip(
                     outputs.heatmap[frame, label].sigmoid().flatten().tolist(), target[label].flat, strict=True
@@ -156,13 +156,32 @@ def test_the_share_that_faces_concerns_headings_alone():
         assert values(forgiving, outputs, truth) == pytest.approx(values(published, outputs, truth))
 
 
+def test_velocities_of_what_moves_may_count_more():
+    head, published = head_and_criterion("centerpoint")
+    boxes = random_boxes(13)
+    standing, moving = (dataclasses.replace(boxes, velocities=np.full((13, 2), speed)) for speed in (0.3, 0.4))
+    with torch.no_grad():
+        outputs = head(torch.randn(1, 6, 32, 32))
+        outputs.vel[:] = 0
+        for truth, moves in ((standing, 0.0), (moving, 1.0)):
+            losses = [
+                values(published.settings.model_copy(update={"moving_weight": weight}).build(head), outputs, [truth])
+                for weight in (1.0, 3.0)
+            ]
+            speed = truth.velocities[0, 0]
+            for name, labels in zip(("box_0", "box_1"), head.labels, strict=False):
+                count = int(np.isin(boxes.labels, labels).any())
+                extra = 0.25 * 0.2 * 2 * (2 * speed) * moves * count
+                assert losses[1][name] - losses[0][name] == pytest.approx(extra, abs=1e-5)
+
+
 def test_centerpoint_finds_what_its_targets_say():
     """Outputs that cost nothing decode to the truth."""
     head, criterion = head_and_criterion("centerpoint")
     with torch.no_grad():
         outputs = head(torch.zeros(1, 6, 32, 32))
     truth = apart(random_boxes(10))
-    outputs.heatmap[:] = torch.from_numpy(np.where(heatmap_target(truth, GRID, 0.1, 2) == 1, 12.0, -12.0))
+    outputs.heatmap[:] = torch.where(heatmap_targets([truth], GRID, 0.1, 2) == 1, 12.0, -12.0)
     for i, (x, y) in enumerate((truth.centers[:, :2] + 40) / 2.5):
         g = next(g for g, labels in enumerate(head.labels) if truth.labels[i] in labels)
         cell = (0, g, slice(None), int(x), int(y))
@@ -183,7 +202,7 @@ def transfusion_loops(outputs: Any, truth: list[Boxes3D]) -> dict[str, float]:
     """The definition: every assignment tried, every query looked at, as mmdetection3d's TransFusionHead has them."""
     heat_total, positives, class_total, box_total, matched = 0.0, 0, 0.0, 0.0, 0
     for frame, boxes in enumerate(truth):
-        target = heatmap_target(boxes, GRID, 0.1, 2)
+        target = heatmap_targets([boxes], GRID, 0.1, 2)[0].numpy()
         for p, y in zip(outputs.heatmap[frame].sigmoid().flatten().tolist(), target.flat, strict=True):
             p = min(max(p, 1e-4), 1 - 1e-4)
             heat_total -= (1 - p) ** 2 * math.log(p) if y == 1 else (1 - y) ** 4 * p**2 * math.log(1 - p)
@@ -247,7 +266,7 @@ def test_transfusion_finds_what_its_targets_say():
     with torch.no_grad():
         outputs = head(torch.zeros(1, 6, 32, 32))
     truth = random_boxes(10)  # of 12 queries
-    outputs.heatmap[:] = torch.from_numpy(np.where(heatmap_target(truth, GRID, 0.1, 2) == 1, 12.0, -12.0))
+    outputs.heatmap[:] = torch.where(heatmap_targets([truth], GRID, 0.1, 2) == 1, 12.0, -12.0)
     outputs.logits[:] = -12
     outputs.proposal_scores[:], outputs.proposal_labels[0, :10] = 1, torch.from_numpy(truth.labels)
     for query in range(10):

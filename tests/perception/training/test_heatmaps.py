@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from perception.model.grid import BevGrid
-from perception.training.heatmaps import center_cells, draw_gaussian, gaussian_radius, heatmap_target
+from perception.training.heatmaps import center_cells, draw_gaussians, gaussian_radius, heatmap_targets
 from tests.perception.training.scenes import random_boxes
 
 GRID = BevGrid(-40.0, -40.0, 2.5, 32, 32)
@@ -39,28 +40,33 @@ def test_a_radius_a_quarter_as_wide_keeps_the_overlap():
 @pytest.mark.parametrize("cell", [(5, 6), (0, 0), (11, 2), (6, 8)])
 @pytest.mark.parametrize("radius", [0, 1, 2, 5, 20])
 def test_a_gaussian_falls_off_around_its_cell_and_ends_at_the_radius(cell, radius):
-    heat = np.zeros((12, 9), np.float32)
-    draw_gaussian(heat, np.array(cell), radius)
+    heat = drawn((12, 9), [cell], [radius])
     sigma = (2 * radius + 1) / 6
     for x in range(12):
         for y in range(9):
             dx, dy = x - cell[0], y - cell[1]
-            drawn = max(abs(dx), abs(dy)) <= radius
-            expected = math.exp(-(dx**2 + dy**2) / (2 * sigma**2)) if drawn else 0
+            is_near = max(abs(dx), abs(dy)) <= radius
+            expected = math.exp(-(dx**2 + dy**2) / (2 * sigma**2)) if is_near else 0
             assert heat[x, y] == pytest.approx(expected, abs=1e-6)
 
 
 def test_where_gaussians_meet_the_higher_counts():
-    apart, together = np.zeros((2, 9, 9), np.float32), np.zeros((9, 9), np.float32)
-    for layer, cell in zip(apart, ((3, 3), (5, 4)), strict=True):
-        draw_gaussian(layer, np.array(cell), 3)
-        draw_gaussian(together, np.array(cell), 3)
-    np.testing.assert_array_equal(together, apart.max(axis=0))
+    cells, radii = [(3, 3), (5, 4), (5, 4)], [3, 1, 4]
+    apart = [drawn((9, 9), [cell], [radius]) for cell, radius in zip(cells, radii, strict=True)]
+    np.testing.assert_array_equal(drawn((9, 9), cells, radii), np.max(apart, axis=0))
+
+
+def drawn(size: tuple[int, int], cells: list[tuple[int, int]], radii: list[int]) -> np.ndarray:
+    """Gaussians on the middle one of three maps."""
+    heat = torch.zeros(3, *size)
+    draw_gaussians(heat, torch.ones(len(cells), dtype=torch.int64), torch.tensor(cells), torch.tensor(radii))
+    assert not heat[[0, 2]].any()
+    return heat[1].numpy()
 
 
 def test_every_object_has_its_peak_on_its_classs_map_and_nothing_else_has():
     boxes = random_boxes(17)
-    target = heatmap_target(boxes, GRID, 0.1, 2)
+    _, target = heatmap_targets([random_boxes(5, seed=1), boxes], GRID, 0.1, 2).numpy()
     assert target.shape == (10, 32, 32)
     peaks = {tuple(peak) for peak in np.argwhere(target == 1)}
     cells = np.floor((boxes.centers[:, :2] + 40) / 2.5).astype(int)
@@ -69,4 +75,4 @@ def test_every_object_has_its_peak_on_its_classs_map_and_nothing_else_has():
 
 
 def test_without_objects_there_is_nothing():
-    assert not heatmap_target(random_boxes(0), GRID, 0.1, 2).any()
+    assert not heatmap_targets([random_boxes(0)], GRID, 0.1, 2).any()

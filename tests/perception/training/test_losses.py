@@ -40,7 +40,7 @@ def test_the_class_loss_is_the_focal_loss():
 def test_the_box_loss_weighs_absolute_differences_and_leaves_out_what_is_unknown():
     predicted = torch.tensor([[1.0, 5.0], [2.0, 7.0]], requires_grad=True)
     target = torch.tensor([[3.0, 4.0], [1.0, math.nan]])
-    loss = l1_sum(predicted, target, (1.0, 0.2))
+    loss = l1_sum(predicted, target, torch.tensor([1.0, 0.2]))
     assert loss.item() == pytest.approx(2 + 0.2 + 1)
     loss.backward()
     torch.testing.assert_close(predicted.grad, torch.tensor([[-1.0, 0.2], [1.0, 0.0]]))
