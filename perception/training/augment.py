@@ -43,9 +43,9 @@ class SceneView:
 
     def points(self, points: np.ndarray) -> np.ndarray:
         """Points (N, 5) float32, as of a PointCloud, moved; intensity and age stay."""
-        matrix = self.lidar_augmented_from_lidar.astype(np.float32)  # micrometres
+        linear, shift = self.lidar_augmented_from_lidar[:3, :3], self.lidar_augmented_from_lidar[:3, 3]
         moved = points.copy()
-        moved[:, :3] = points[:, :3] @ matrix[:3, :3].T + matrix[:3, 3]
+        moved[:, :3] = points[:, :3] @ linear.T + shift
         return moved
 
     def boxes(self, boxes: Boxes3D) -> Boxes3D:

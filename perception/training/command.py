@@ -18,7 +18,7 @@ from perception.checkpoints.native import read_weights
 from perception.config import DetectorConfig
 from perception.detector import choose_device
 from perception.sources.nuscenes import Source
-from perception.training.data import classes_present, examples, open_split
+from perception.training.data import classes_present, examples, objects_to_paste, open_split
 from perception.training.examples import ExampleMaker
 from perception.training.loop import Job, StepReport, train
 from perception.training.paste import PasteDatabase
@@ -150,7 +150,8 @@ def _paste_database(
     path, points = out / "paste.npz", config.points.model_dump_json()
     of = f"{settings.model_dump_json()} {points} {config.training.seed} {identity['data']}"
     if fabric.is_global_zero and PasteDatabase.load(path, of) is None:
-        frames = progress(source, len(source), "collecting objects")
+        frames = objects_to_paste(source, settings, config.training.workers)
+        frames = progress(frames, len(source), "collecting objects")
         PasteDatabase.collect(frames, settings, config.training.seed).save(path, of)
     fabric.barrier()
     return PasteDatabase.load(path, of)

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
@@ -17,7 +18,9 @@ from perception.offline import frame_options_of
 from perception.sources.nuscenes import Source
 from perception.sources.nuscenes_tables import find_version
 from perception.training.examples import Example, ExampleMaker, merged
+from perception.training.paste import Objects, objects_of
 from perception.training.sampling import Key, Schedule
+from perception.training.settings import PasteSettings
 
 OFFICIAL_SPLITS = {"v1.0-trainval": "train", "v1.0-mini": "mini_train"}
 
@@ -67,15 +70,19 @@ def examples(
     source: Source, maker: ExampleMaker, schedule: Schedule, first_step: int, process: int
 ) -> Iterator[Example]:
     """One process's batches from a step on, in order, whatever the number of workers."""
-    settings = schedule.settings
-    loader = DataLoader(
-        _Examples(source, maker),
-        batch_sampler=_Batches(schedule, first_step, process),
-        num_workers=settings.workers,
-        collate_fn=_merged_or_failed,
-        worker_init_fn=_ignore_interrupts,
-    )
-    for made in loader:
+    batches = _Batches(schedule, first_step, process)
+    workers = schedule.settings.workers
+    yield from _made(_Examples(source, maker), workers, batch_sampler=batches, collate_fn=_merged_or_failed)
+
+
+def objects_to_paste(source: Source, settings: PasteSettings, workers: int) -> Iterator[Objects]:
+    """Each frame's, in order, whatever the number of workers."""
+    return _made(_ObjectsOfFrames(source, settings), workers, batch_size=None, collate_fn=_as_it_is)
+
+
+def _made(dataset: Dataset, workers: int, **how: Any) -> Iterator[Any]:
+    """What worker processes make of a dataset; raises UnreadableFrame for what they can't read."""
+    for made in DataLoader(dataset, num_workers=workers, worker_init_fn=_ignore_interrupts, **how):
         if isinstance(made, _Failed):
             raise UnreadableFrame(made.message)
         yield made
@@ -117,6 +124,25 @@ class _Examples(Dataset):
             return self.maker(self.source.frame(key.token), key.generator(settings.seed), paste)
         except InputError as error:
             return _Failed(str(error))
+
+
+@dataclass(frozen=True)
+class _ObjectsOfFrames(Dataset):
+    source: Source
+    settings: PasteSettings
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Objects | _Failed:
+        try:
+            return objects_of(self.source.frame(self.source.tokens[index]), self.settings)
+        except InputError as error:
+            return _Failed(str(error))
+
+
+def _as_it_is(made: Objects | _Failed) -> Objects | _Failed:
+    return made
 
 
 def _merged_or_failed(made: list[Example | _Failed]) -> Example | _Failed:

@@ -21,6 +21,8 @@ from perception.types import Boxes3D, Frame
 STRIP_M, STRIPS = 0.25, 2**15  # along x, points are looked up by strips this wide, so many on either side of 0
 COLUMNS = tuple(field.name for field in fields(Boxes3D) if field.name not in ("class_names", "frame"))
 
+Objects = list[tuple[Boxes3D, np.ndarray]]  # one box each, and its points (M, 5) float32
+
 
 @dataclass(frozen=True)
 class PasteDatabase:
@@ -30,12 +32,12 @@ class PasteDatabase:
     points: tuple[np.ndarray, ...]  # N times (M_i, 5) float32
 
     @staticmethod
-    def collect(frames: Iterable[Frame], settings: PasteSettings, seed: int) -> PasteDatabase:
-        """The frames' objects of the classes that are pasted; of each class at most `most_of_class`, at random."""
-        kept: dict[str, list[tuple[Boxes3D, np.ndarray]]] = {name: [] for name in settings.objects}
+    def collect(frames: Iterable[Objects], settings: PasteSettings, seed: int) -> PasteDatabase:
+        """Of the frames' `objects_of` each class at most `most_of_class`, at random."""
+        kept: dict[str, Objects] = {name: [] for name in settings.objects}
         seen, rng = dict.fromkeys(kept, 0), np.random.default_rng(seed)
-        for frame in frames:
-            for box, points in _objects(frame, settings):
+        for objects in frames:
+            for box, points in objects:
                 name = box.class_names[box.labels[0]]
                 seen[name] += 1
                 if len(kept[name]) < settings.most_of_class:
@@ -125,12 +127,12 @@ def concatenated(parts: list[Boxes3D]) -> Boxes3D:
     return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS})
 
 
-def _objects(frame: Frame, settings: PasteSettings) -> Iterable[tuple[Boxes3D, np.ndarray]]:
+def objects_of(frame: Frame, settings: PasteSettings) -> Objects:
     """A frame's objects that are worth pasting, and their points of all sweeps."""
     if frame.truth is None or frame.cloud is None:
-        return
+        return []
     boxes = frame.truth.boxes
     wanted = np.isin(boxes.labels, [label for label, name in enumerate(boxes.class_names) if name in settings.objects])
     boxes = boxes.select(wanted & (frame.truth.lidar_points >= settings.min_points))
-    for index, rows in enumerate(inside(frame.cloud.points, boxes)):
-        yield boxes.select([index]), frame.cloud.points[rows]
+    rows_of_boxes = inside(frame.cloud.points, boxes)
+    return [(boxes.select([index]), frame.cloud.points[rows]) for index, rows in enumerate(rows_of_boxes)]

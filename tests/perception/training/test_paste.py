@@ -13,7 +13,7 @@ from perception.config import parse_config
 from perception.training.command import with_training
 from perception.training.examples import ExampleMaker
 from perception.training.overlap import overlap_bev
-from perception.training.paste import PasteDatabase, inside
+from perception.training.paste import PasteDatabase, inside, objects_of
 from perception.training.settings import PasteSettings, TrainingSettings
 from perception.types import Boxes3D
 from tests.perception.training.scenes import random_boxes, scene
@@ -24,7 +24,7 @@ SETTINGS = PasteSettings(objects={"car": 3, "pedestrian": 4, "bus": 1})
 
 @pytest.fixture(scope="module")
 def database() -> PasteDatabase:
-    return PasteDatabase.collect((scene(seed, objects=10) for seed in range(8)), SETTINGS, seed=0)
+    return PasteDatabase.collect((objects_of(scene(seed, objects=10), SETTINGS) for seed in range(8)), SETTINGS, seed=0)
 
 
 def test_objects_are_collected_with_all_their_points(database):
@@ -38,15 +38,16 @@ def test_objects_are_collected_with_all_their_points(database):
 def test_a_class_keeps_at_most_so_many_of_any_frame():
     few = SETTINGS.model_copy(update={"most_of_class": 3})
     frames = [scene(seed, objects=10) for seed in range(12)]
-    kept = PasteDatabase.collect(frames, few, seed=1)
+    kept = PasteDatabase.collect([objects_of(frame, few) for frame in frames], few, seed=1)
     assert np.bincount(kept.boxes.labels).max() == 3
     first = np.concatenate([frame.truth.boxes.centers for frame in frames[:3]])
     assert not all((center == first).all(axis=1).any() for center in kept.boxes.centers)
 
 
 def test_what_is_too_sparse_is_not_collected():
+    dense = SETTINGS.model_copy(update={"min_points": 31})
     with pytest.raises(InputError, match=r"training\.paste: expected objects of car, pedestrian, bus with 31 points"):
-        PasteDatabase.collect([scene()], SETTINGS.model_copy(update={"min_points": 31}), seed=0)
+        PasteDatabase.collect([objects_of(scene(), dense)], dense, seed=0)
 
 
 @pytest.mark.parametrize("seed", range(5))
