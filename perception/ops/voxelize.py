@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -42,6 +44,49 @@ def voxelize(
     sums = points.new_zeros(len(first), points.shape[1]).index_add_(0, voxel_of, points[order])
     counts = torch.bincount(voxel_of, minlength=len(first))
     return (sums / counts[:, None])[by_arrival], _unravel(keys_of_voxels[by_arrival], size)
+
+
+def voxelize_batch(
+    clouds: Sequence[Tensor],
+    lower: tuple[float, float, float],
+    voxel: tuple[float, float, float],
+    size: tuple[int, int, int],
+    max_points: int | None = None,
+    max_voxels: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The voxels of B clouds (N_b, C), each as of `voxelize` -> features (V, C), coordinates (V, 4): frame, x, y, z.
+
+    On a GPU, without limits, all clouds are looked at together, and a frame's voxels come sorted by x, y, z: it would
+    else spend its time waiting for one cloud's small kernels after the other's.
+    """
+    if clouds[0].device.type == "cuda" and max_points is None and max_voxels is None:
+        return _means_at_once(clouds, lower, voxel, size)
+    features, coordinates = [], []
+    for frame, cloud in enumerate(clouds):
+        means, cells = voxelize(cloud, lower, voxel, size, max_points, max_voxels)
+        features.append(means)
+        coordinates.append(torch.cat([cells.new_full((len(cells), 1), frame), cells], dim=1))
+    return torch.cat(features), torch.cat(coordinates)
+
+
+def _means_at_once(
+    clouds: Sequence[Tensor],
+    lower: tuple[float, float, float],
+    voxel: tuple[float, float, float],
+    size: tuple[int, int, int],
+) -> tuple[Tensor, Tensor]:
+    points = torch.cat(list(clouds))
+    lengths = torch.tensor([len(cloud) for cloud in clouds], device=points.device)
+    frames = torch.repeat_interleave(lengths, output_size=len(points))
+    cells = torch.floor((points[:, :3] - points.new_tensor(lower)) / points.new_tensor(voxel)).long()
+    inside = ((cells >= 0) & (cells < cells.new_tensor(size))).all(dim=1)
+    points, cells, frames = points[inside], cells[inside], frames[inside]
+    keys = ((frames * size[0] + cells[:, 0]) * size[1] + cells[:, 1]) * size[2] + cells[:, 2]
+    keys, voxel_of, counts = torch.unique(keys, return_inverse=True, return_counts=True)
+    sums = points.new_zeros(len(keys), points.shape[1]).index_add_(0, voxel_of, points)
+    frames = keys // (size[0] * size[1] * size[2])
+    cells = _unravel(keys % (size[0] * size[1] * size[2]), size)
+    return sums / counts[:, None], torch.cat([frames[:, None], cells], dim=1)
 
 
 def _unravel(keys: Tensor, size: tuple[int, int, int]) -> Tensor:
