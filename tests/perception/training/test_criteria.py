@@ -15,10 +15,10 @@ from calibration.errors import InputError
 from perception.config import parse_config, plugin_names
 from perception.model.grid import BevGrid
 from perception.nuscenes import CLASS_NAMES as CLASSES
+from perception.ops.overlap import iou_3d
 from perception.training.assignment import CostSettings, assign
 from perception.training.criteria.centerpoint import nearer_heading
 from perception.training.heatmaps import heatmap_targets
-from perception.training.overlap import iou_3d
 from perception.training.settings import TrainingSettings
 from perception.training.trainee import criterion_settings
 from perception.types import Boxes3D
