@@ -4,6 +4,7 @@ PYTEST_ARGS ?=
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 DEMO_INSTALLED := $(VENV)/.demo-installed
+KERNELS := $(wildcard perception/ops/csrc/*)
 
 # The suite's tensors are small: more threads than this cost more than they bring, however large the machine.
 export OMP_NUM_THREADS ?= 2
@@ -27,12 +28,12 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
 
 # A stamp, so that nothing is installed again until what is to be installed has changed.
-$(INSTALLED): setup.py pyproject.toml constraints.txt
+$(INSTALLED): setup.py pyproject.toml constraints.txt $(KERNELS)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -c constraints.txt -e '.[test]'
 	touch $@
 
-$(DEMO_INSTALLED): setup.py pyproject.toml constraints.txt
+$(DEMO_INSTALLED): setup.py pyproject.toml constraints.txt $(KERNELS)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install -c constraints.txt -e '.[sim]'
 	touch $@

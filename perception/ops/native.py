@@ -38,7 +38,7 @@ def library() -> ctypes.CDLL | None:
         return None
     if found is None:
         fix = "install a C++ compiler, then bevfuse again"
-        _log.warning("fast kernels: expected %s, got none; torch is used, which is slower; %s", FOLDER, fix)
+        _log.warning("fast kernels: expected %s/_kernels.so, got none; torch is used, which is slower; %s", FOLDER, fix)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from calibration.errors import InputError
 from perception.ops import native
 from perception.ops.overlap import overlap_bev
 
@@ -29,8 +30,10 @@ def circle_nms(centers: Tensor, scores: Tensor, radius: float, limit: int | None
 def rotated_nms(boxes: Tensor, scores: Tensor, threshold: float, limit: int | None = None) -> Tensor:
     """Rows that stay, best first: each drops all worse ones that share more than `threshold` of their union with it.
 
-    boxes (N, 5): x, y of the centre, length, width [m], yaw [rad]. Equal scores are ranked by row.
+    boxes (N, 5): x, y of the centre, length, width [m], yaw [rad]; threshold 0 to 1. Equal scores are ranked by row.
     """
+    if not 0 <= threshold <= 1:
+        raise InputError("threshold of suppression", "0 to 1", f"{threshold:g}")
     native.require("boxes to suppress", boxes, (len(scores), 5), boxes.dtype)
     order = torch.argsort(scores, descending=True, stable=True)
     ordered = boxes[order].double()
