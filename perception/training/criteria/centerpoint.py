@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     # Share of the headings' loss that tells front from back; the rest takes the opposite heading for right too. With 1,
     # as published, a heading in doubt between both becomes neither: the mean of a sine and its negative is 0. With a
     # half or less, one that is wrong has no reason to turn round.
-    facing: float = Field(1.0, gt=0.5, le=1)
+    facing: float = Field(1.0, ge=0, le=1)
     # Factor on the velocity's loss of what moves. Most cars are parked, so that in doubt the guess that is least wrong
     # on average is that a car stands.
     moving_weight: float = Field(1.0, ge=0)
