@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from perception.config import GridSettings
 from perception.config import Settings as BaseSettings
-from perception.ops.sparse import Kernel, SparseTensor, convolve
+from perception.ops.sparse import Epilogue, Kernel, SparseTensor, convolve
 
 SUBMANIFOLD = Kernel((3, 3, 3), submanifold=True)
 
@@ -84,8 +84,8 @@ class SparseConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, *kernel.size, in_channels))
         nn.init.kaiming_normal_(self.weight.flatten(1).detach())
 
-    def forward(self, tensor: SparseTensor) -> SparseTensor:
-        return convolve(tensor, self.weight, self.kernel)
+    def forward(self, tensor: SparseTensor, epilogue: Epilogue | None = None) -> SparseTensor:
+        return convolve(tensor, self.weight, self.kernel, epilogue)
 
 
 class SparseConvNormRelu(nn.Module):
@@ -97,8 +97,7 @@ class SparseConvNormRelu(nn.Module):
         self.bn = _norm(out_channels)
 
     def forward(self, tensor: SparseTensor) -> SparseTensor:
-        tensor = self.conv(tensor)
-        return tensor.with_features(_normalised(self.bn, tensor.features).relu())
+        return _conv_norm_relu(self.conv, self.bn, tensor)
 
 
 class SparseResidualBlock(nn.Module):
@@ -112,14 +111,29 @@ class SparseResidualBlock(nn.Module):
         self.bn2 = _norm(channels)
 
     def forward(self, tensor: SparseTensor) -> SparseTensor:
-        inner = self.conv1(tensor)
-        inner = inner.with_features(_normalised(self.bn1, inner.features).relu())
-        inner = self.conv2(inner)
-        return inner.with_features((_normalised(self.bn2, inner.features) + tensor.features).relu())
+        inner = _conv_norm_relu(self.conv1, self.bn1, tensor)
+        return _conv_norm_relu(self.conv2, self.bn2, inner, residual=tensor.features)
 
 
 def _norm(channels: int) -> nn.BatchNorm1d:
     return nn.BatchNorm1d(channels, eps=1e-3, momentum=0.01)
+
+
+def _conv_norm_relu(
+    conv: SparseConv, norm: nn.BatchNorm1d, tensor: SparseTensor, residual: Tensor | None = None
+) -> SparseTensor:
+    """relu(norm(conv(tensor)) + residual); where nothing is to be learned, in one pass."""
+    if not norm.training and not torch.is_grad_enabled():
+        return conv(tensor, Epilogue(*_as_scale_and_shift(norm), residual, relu=True))
+    out = conv(tensor)
+    features = _normalised(norm, out.features)
+    return out.with_features((features if residual is None else features + residual).relu())
+
+
+def _as_scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """What BatchNorm is in evaluation: x * scale + shift."""
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
 
 
 def _normalised(norm: nn.BatchNorm1d, features: Tensor) -> Tensor:

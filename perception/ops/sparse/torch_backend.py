@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from perception.ops.sparse.tensor import Kernel, Rulebook
+from perception.ops.sparse.tensor import Epilogue, Kernel, Rulebook
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,21 @@ def build_rulebook(coordinates: Tensor, size: tuple[int, ...], batch: int, kerne
     return build(coordinates, size, kernel)
 
 
-def convolve(features: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:
-    """features (N, Cin), weight (Cout, kx, ky, kz, Cin) -> (M, Cout)."""
-    matrices = weight.flatten(1, 3).permute(1, 2, 0)  # (offsets, Cin, Cout)
-    out = features.new_zeros(len(rulebook.coordinates), weight.shape[0])
+def inverted(rulebook: Rulebook, coordinates: Tensor) -> Rulebook:
+    """The rulebook the other way round; `coordinates` are those that it was made from."""
+    return Rulebook(coordinates, tuple(Pairs(pairs.target, pairs.source) for pairs in rulebook.rules))
+
+
+def convolve(features: Tensor, weight: Tensor, rulebook: Rulebook, epilogue: Epilogue | None = None) -> Tensor:
+    """features (N, Cin), weight (Cout, kx, ky, kz, Cin) -> (M, Cout), of the features' type, summed in float32 at least."""
+    matrices = weight.to(features.dtype).flatten(1, 3).permute(1, 2, 0)  # (offsets, Cin, Cout)
+    precise = torch.promote_types(features.dtype, torch.float32)
+    out = features.new_zeros(len(rulebook.coordinates), weight.shape[0], dtype=precise)
     for pairs, matrix in zip(rulebook.rules, matrices, strict=True):
         if len(pairs.source):
             product = features.index_select(0, pairs.source) @ matrix
-            out.index_add_(0, pairs.target, product.to(out.dtype))  # autocast multiplies in its own precision
-    return out
+            out.index_add_(0, pairs.target, product.to(precise))  # autocast multiplies in its own precision
+    return (out if epilogue is None else epilogue(out)).to(features.dtype)
 
 
 def _submanifold(coordinates: Tensor, size: tuple[int, ...], kernel: Kernel) -> Rulebook:

@@ -1,0 +1,186 @@
+// Which voxels are active, and the rank of each among them: a bitmap with popcount ranks, itself sparse.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+namespace bevfuse::sparse {
+
+// A grid's voxels in the order frame, x, y, z, each with its number: its key.
+struct Grid {
+    int64_t batch;
+    int64_t size[3];
+
+    int64_t key(int64_t frame, int64_t x, int64_t y, int64_t z) const {
+        return ((frame * size[0] + x) * size[1] + y) * size[2] + z;
+    }
+    int64_t cells() const { return batch * size[0] * size[1] * size[2]; }
+};
+
+// Numbers the non-empty 64-voxel words of a grid, ascending. While the grid is small enough, by a bitmap of words; else
+// by hashing, which needs memory for the words that are there only.
+class WordMap {
+  public:
+    explicit WordMap(int64_t words) : dense_(words <= DENSE_WORDS) {
+        if (dense_) present_.assign((words + 63) / 64, 0);
+    }
+
+    // Two phases: insert() all words, then number().
+    void insert(int64_t word) {
+        if (dense_) present_[word >> 6] |= uint64_t{1} << (word & 63);
+        else if (ids_.empty() || ids_.back() != word) ids_.push_back(word);
+    }
+
+    void number() {
+        if (dense_) {
+            ranks_.resize(present_.size());
+            for (size_t i = 0; i < present_.size(); ++i) {
+                ranks_[i] = static_cast<int32_t>(ids_.size());
+                for (uint64_t bits = present_[i]; bits; bits &= bits - 1) {
+                    ids_.push_back(static_cast<int64_t>(i) * 64 + __builtin_ctzll(bits));
+                }
+            }
+            return;
+        }
+        std::sort(ids_.begin(), ids_.end());
+        ids_.erase(std::unique(ids_.begin(), ids_.end()), ids_.end());
+        size_t slots = 16;
+        while (slots < 2 * ids_.size()) slots *= 2;
+        slots_.assign(slots, -1);
+        for (size_t i = 0; i < ids_.size(); ++i) {
+            size_t slot = hash(ids_[i]) & (slots - 1);
+            while (slots_[slot] >= 0) slot = (slot + 1) & (slots - 1);
+            slots_[slot] = static_cast<int32_t>(i);
+        }
+    }
+
+    // The words, ascending.
+    const std::vector<int64_t>& ids() const { return ids_; }
+
+    // A word's number, or -1.
+    inline __attribute__((always_inline)) int32_t find(int64_t word) const {
+        if (dense_) {
+            const uint64_t group = present_[word >> 6];
+            const int shift = static_cast<int>(word & 63);
+            if (!(group >> shift & 1)) return -1;
+            return ranks_[word >> 6] + __builtin_popcountll(group & ((uint64_t{1} << shift) - 1));
+        }
+        const size_t mask = slots_.size() - 1;
+        for (size_t slot = hash(word) & mask;; slot = (slot + 1) & mask) {
+            const int32_t number = slots_[slot];
+            if (number < 0 || ids_[number] == word) return number;
+        }
+    }
+
+  private:
+    static constexpr int64_t DENSE_WORDS = int64_t{1} << 26;  // a bitmap and its ranks of 12 MB
+
+    static size_t hash(int64_t word) {
+        return static_cast<size_t>(static_cast<uint64_t>(word) * 0x9E3779B97F4A7C15u >> 32);
+    }
+
+    bool dense_;
+    std::vector<uint64_t> present_;  // a bit a word
+    std::vector<int32_t> ranks_;     // words before each of present_
+    std::vector<int64_t> ids_;
+    std::vector<int32_t> slots_;     // open addressing: numbers of words, or -1
+};
+
+class VoxelIndex {
+  public:
+    explicit VoxelIndex(const Grid& grid) : grid_(grid), map_(grid.cells() / 64 + 1) {}
+
+    const Grid& grid() const { return grid_; }
+
+    // Three phases: announce() all keys, then settle(), then add() all keys, then rank().
+    void announce(int64_t key, int64_t count = 1) {
+        for (int64_t word = key >> 6; word <= (key + count - 1) >> 6; ++word) map_.insert(word);
+    }
+
+    void settle() {
+        map_.number();
+        bits_.assign(map_.ids().size(), 0);
+    }
+
+    // False if the voxel is there already.
+    bool add(int64_t key) {
+        uint64_t& word = bits_[map_.find(key >> 6)];
+        const uint64_t bit = uint64_t{1} << (key & 63);
+        if (word & bit) return false;
+        word |= bit;
+        return true;
+    }
+
+    // A run of voxels, of which some may be there already.
+    void add(int64_t key, int64_t count) {
+        while (count > 0) {
+            const int64_t shift = key & 63, n = std::min<int64_t>(count, 64 - shift);
+            bits_[map_.find(key >> 6)] |= (n == 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1) << shift;
+            key += n;
+            count -= n;
+        }
+    }
+
+    int64_t rank() {
+        ranks_.resize(bits_.size());
+        int64_t total = 0;
+        for (size_t i = 0; i < bits_.size(); ++i) {
+            ranks_[i] = static_cast<int32_t>(total);
+            total += __builtin_popcountll(bits_[i]);
+        }
+        return total;
+    }
+
+    // Which of `count` <= 32 voxels from `key` are active (bit 0 first), and the rank of the first that is.
+    inline __attribute__((always_inline)) uint64_t look(int64_t key, int64_t count, int32_t& rank) const {
+        const int64_t word = key >> 6;
+        const int shift = static_cast<int>(key & 63);
+        uint64_t found = 0;
+        const int32_t number = map_.find(word);
+        if (number >= 0) {
+            found = bits_[number] >> shift;
+            rank = ranks_[number] + __builtin_popcountll(bits_[number] & ((uint64_t{1} << shift) - 1));
+        }
+        if (shift + count > 64) {
+            const int32_t next = map_.find(word + 1);
+            if (next >= 0) {
+                if (!found) rank = ranks_[next];
+                found |= bits_[next] << (64 - shift);
+            }
+        }
+        return found & ((uint64_t{1} << count) - 1);
+    }
+
+    // The voxels (n, 4), frame, x, y, z, in order of rank.
+    void coordinates(int64_t* out) const {
+        for (size_t i = 0; i < bits_.size(); ++i) {
+            int64_t place[4];
+            int64_t rest = map_.ids()[i] * 64;
+            for (int axis = 2; axis >= 0; --axis) {
+                place[axis + 1] = rest % grid_.size[axis];
+                rest /= grid_.size[axis];
+            }
+            place[0] = rest;
+            int at = 0;
+            for (uint64_t left = bits_[i]; left; left &= left - 1) {
+                const int bit = __builtin_ctzll(left);
+                place[3] += bit - at;
+                at = bit;
+                for (int axis = 2; axis >= 0 && place[axis + 1] >= grid_.size[axis]; --axis) {
+                    place[axis] += place[axis + 1] / grid_.size[axis];
+                    place[axis + 1] %= grid_.size[axis];
+                }
+                for (int column = 0; column < 4; ++column) *out++ = place[column];
+            }
+        }
+    }
+
+  private:
+    Grid grid_;
+    WordMap map_;
+    std::vector<uint64_t> bits_;   // a bit a voxel, of each word that is there
+    std::vector<int32_t> ranks_;   // voxels before each word
+};
+
+}  // namespace bevfuse::sparse
