@@ -45,7 +45,9 @@ class Settings(BaseSettings):
 class SparseEncoder(nn.Module):
     """Voxels on a grid of `size` (X, Y, Z) -> BEV map (B, out_channels, X / stride, Y / stride).
 
-    What is left of the height is folded into the channels: channel c at height d becomes c * depth + d.
+    What is left of the height is folded into the channels: channel c at height d becomes c * depth + d. The map lies
+    in memory channels last. `precision` is the type of the features after the stem, and of the map; the stem sees
+    metres, for which bfloat16 is too coarse.
     """
 
     def __init__(self, in_channels: int, size: tuple[int, int, int], settings: Settings) -> None:
@@ -65,14 +67,24 @@ class SparseEncoder(nn.Module):
         squeeze = Kernel((1, 1, 3), stride=(1, 1, 2))
         self.squeeze = SparseConvNormRelu(widths[-1], settings.out_channels, squeeze)
         self.out_channels = settings.out_channels * squeeze.output_size(size)[2]
+        self.precision = torch.float32
 
     def forward(self, features: Tensor, coordinates: Tensor, batch: int) -> Tensor:
         """features (N, in_channels); coordinates (N, 4) int64: frame, x, y, z; batch counts the frames."""
-        tensor = self.stem(SparseTensor(features, coordinates, self.size, batch))
+        tensor = self.stem(SparseTensor(features, coordinates, self.size, batch).sorted())
+        tensor = tensor.with_features(tensor.features.to(self.precision))
         for stage in self.stages:
             tensor = stage(tensor)
-        dense = self.squeeze(tensor).dense()  # (B, C, X, Y, Z)
-        return dense.permute(0, 1, 4, 2, 3).flatten(1, 2)
+        return _bird_view(self.squeeze(tensor))
+
+
+def _bird_view(tensor: SparseTensor) -> Tensor:
+    """(B, C * Z, X, Y), in memory (B, X, Y, C, Z): what isn't there is zero."""
+    (x, y, z), channels = tensor.size, tensor.features.shape[1]
+    frame, i, j, k = tensor.coordinates.unbind(1)
+    bev = tensor.features.new_zeros(tensor.batch * x * y, channels, z)
+    bev[(frame * x + i) * y + j, :, k] = tensor.features
+    return bev.view(tensor.batch, x, y, channels * z).permute(0, 3, 1, 2)
 
 
 class SparseConv(nn.Module):

@@ -44,19 +44,23 @@ struct Epilogue {
 struct Windows {
     const VoxelIndex* index;    // of the input
     const int32_t* rows;        // row of the input at each rank, or null: the same
-    const int64_t* coordinates; // (outputs, 4), of the output
-    const int32_t* order;       // as in Rules
+    const int64_t* coordinates; // (outputs, 4), of the output, by position
     int64_t kernel[3];
     int64_t step[3];            // input voxels an output voxel
     int64_t before[3];          // input voxels from the window's start to output voxel 0
 };
 
-// One tile's pairs, an offset after the other.
+// One tile's pairs: a list an offset. Lists begin `pitch` apart, which is ROOM more than a tile has rows: a list is
+// written by whole vectors.
 struct TilePairs {
-    int32_t* sources;   // (offsets, tile_rows)
-    uint16_t* targets;  // (offsets, tile_rows)
+    static constexpr int64_t ROOM = 16;
+    int64_t pitch;
+    int32_t* sources;   // (offsets, pitch)
+    uint16_t* targets;  // (offsets, pitch)
     int32_t* counts;    // (offsets,)
 };
+
+constexpr int64_t OUTER_PAIRS = 64;  // taken together: their rows fit the first-level cache
 
 // The inner loops, compiled once for each instruction set.
 //
@@ -72,13 +76,16 @@ struct Kernels {
     // The same in bf16, cin even; null where the processor can't.
     void (*multiply_bf16)(const uint16_t* features, const int32_t* sources, const uint16_t* targets, int64_t count,
                           const uint16_t* weight, int64_t cin, int64_t cout, float* sums);
-    // sums += left^T @ right. left (count, rows), right (count, columns), sums (rows, columns), columns padded and at
-    // most a panel.
-    void (*outer)(const float* left, const float* right, int64_t count, int64_t rows, int64_t columns, float* sums);
+    // sums (cin, columns) += the features' rows transposed @ the gradient's, for each pair. features (*, cin), gradient
+    // (*, cout) of which a panel's first column is given, and how many of its columns there are; in sums they are padded
+    // to whole vectors. `workspace` is for OUTER_PAIRS * (cin + panel) floats.
+    void (*outer)(const float* features, const int32_t* sources, const float* gradient, const int32_t* targets,
+                  int64_t count, int64_t cin, int64_t cout, int64_t columns, float* workspace, float* sums);
     // One tile's sums (*, stride) to rows of `out` (*, channels).
-    void (*finish)(float* sums, int64_t stride, int64_t channels, const Rules& rules, int64_t tile,
+    void (*finish)(const float* sums, int64_t stride, int64_t channels, const Rules& rules, int64_t tile,
                    const Epilogue& epilogue, void* out);
-    void (*find_pairs)(const Windows& windows, int64_t first, int64_t count, int64_t tile_rows, const TilePairs& found);
+    // The pairs of the outputs at positions first..first + count - 1.
+    void (*find_pairs)(const Windows& windows, int64_t first, int64_t count, const TilePairs& found);
 };
 
 const Kernels& baseline_kernels();

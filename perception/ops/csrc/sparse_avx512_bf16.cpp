@@ -17,10 +17,13 @@ namespace {
 struct Bf16Pair {
     typedef uint16_t Element;
     static constexpr int CHANNELS = 2;
-    INLINE Vector add(Vector sum, const uint16_t* pair, const uint16_t* weight) {
+    INLINE Vector everywhere(const uint16_t* pair) {
         int32_t both;
         __builtin_memcpy(&both, pair, 4);
-        return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(both), (__m512bh)_mm512_load_si512(weight));
+        return (Vector)_mm512_set1_epi32(both);
+    }
+    INLINE Vector add(Vector sum, Vector pair, Vector weight) {
+        return _mm512_dpbf16_ps(sum, (__m512bh)pair, (__m512bh)weight);
     }
 };
 

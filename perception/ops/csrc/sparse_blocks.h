@@ -22,9 +22,8 @@ INLINE void prefetch(const void* row, int64_t bytes) {
 struct Float {
     typedef float Element;
     static constexpr int CHANNELS = 1;
-    INLINE Vector add(Vector sum, const float* element, const float* weight) {
-        return sum + *element * *reinterpret_cast<const Vector*>(weight);
-    }
+    INLINE Vector everywhere(const float* element) { return *element - Vector{}; }
+    INLINE Vector add(Vector sum, Vector element, Vector weight) { return sum + element * weight; }
 };
 
 // sums[r] += rows[r][:depth] @ weight (depth, C vectors), r < R.
@@ -40,15 +39,17 @@ INLINE void block(const typename Type::Element* const* rows, const typename Type
         for (int c = 0; c < C; ++c) sum[r][c] = reinterpret_cast<const Vector*>(sums[r])[c];
     }
     for (int64_t k = 0; k < depth; ++k) {
+        Vector column[C];
+#pragma GCC unroll 4
+        for (int c = 0; c < C; ++c) column[c] = reinterpret_cast<const Vector*>(weight)[k * C + c];
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
+            const Vector element = Type::everywhere(row[r] + k * Type::CHANNELS);
 #pragma GCC unroll 4
-            for (int c = 0; c < C; ++c) {
-                sum[r][c] = Type::add(sum[r][c], row[r] + k * Type::CHANNELS,
-                                      weight + (k * C + c) * WIDTH * Type::CHANNELS);
-            }
+            for (int c = 0; c < C; ++c) sum[r][c] = Type::add(sum[r][c], element, column[c]);
         }
     }
+    asm volatile("" : : "r"(sums) : "memory");  // else GCC keeps the places of the sums in vector registers meanwhile
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
@@ -74,17 +75,25 @@ TARGET static void panel(const typename Type::Element* features, int64_t stride,
     const typename Type::Element* rows[R];
     float* places[R];
     const int64_t bytes = depth * Type::CHANNELS * sizeof(typename Type::Element);
-    for (int64_t i = 0; i < count; i += R) {
-        const int64_t n = count - i < R ? count - i : R;
-        for (int64_t r = 0; r < n; ++r) {
+    int64_t i = 0;
+    for (; i + R <= count; i += R) {
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
             rows[r] = features + sources[i + r] * stride;
             places[r] = sums + targets[i + r] * sums_stride;
         }
-        const int64_t ahead = count - i - n < R ? count - i - n : R;
-        for (int64_t r = 0; r < ahead; ++r) prefetch(features + sources[i + n + r] * stride, bytes);
-        if (n == R) block<Type, R, C>(rows, weight, depth, places);
-        else remaining<Type, R - 1, C>(n, rows, weight, depth, places);
+        if (i + 2 * R <= count) {
+#pragma GCC unroll 16
+            for (int r = 0; r < R; ++r) prefetch(features + sources[i + R + r] * stride, bytes);
+        }
+        asm volatile("" : : "r"(places) : "memory");
+        block<Type, R, C>(rows, weight, depth, places);
     }
+    for (int64_t r = i; r < count; ++r) {
+        rows[r - i] = features + sources[r] * stride;
+        places[r - i] = sums + targets[r] * sums_stride;
+    }
+    remaining<Type, R - 1, C>(count - i, rows, weight, depth, places);
 }
 
 // The same with as many vectors as are left, at most C.

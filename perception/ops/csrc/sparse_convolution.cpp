@@ -61,24 +61,28 @@ int convolve(const T* features, const T* weight, const Steps& steps, int64_t cin
     return 0;
 }
 
-constexpr int64_t PAIRS = 64;  // that a weight's gradient takes together: their rows fit the first-level cache
+// The gradient of the weight is a sum over the tiles. So that it doesn't depend on the number of threads, which may
+// each take a part of it, the parts are fixed: as many as these floats hold, within limits.
+int64_t parts_of(const Rules& rules, int64_t floats) {
+    const int64_t wanted = std::min<int64_t>(16, std::max<int64_t>(4, (int64_t{1} << 20) / std::max<int64_t>(floats, 1)));
+    return std::max<int64_t>(1, std::min(wanted, rules.tiles()));
+}
 
-// The gradient of one offset's weight for one panel of output channels, all pairs in their order.
+// Tiles first..last - 1 of the gradient, for one panel of output channels: sums (offsets, cin, columns padded).
 void weight_gradient(const float* features, const float* gradient, int64_t cin, int64_t cout, const Rules& rules,
-                     int64_t offset, int64_t column, const Kernels& inner, float* left, float* right, float* sums) {
-    const int64_t there = std::min(inner.panel, cout - column), width = padded(there, inner.width);
-    std::fill_n(sums, cin * width, 0.0f);
-    std::fill_n(right, PAIRS * width, 0.0f);
-    for (int64_t tile = 0; tile < rules.tiles(); ++tile) {
-        const int64_t end = rules.starts[tile * rules.offsets + offset + 1];
-        for (int64_t i = rules.starts[tile * rules.offsets + offset]; i < end; i += PAIRS) {
-            const int64_t n = std::min(PAIRS, end - i);
-            for (int64_t k = 0; k < n; ++k) {
-                const int64_t target = rules.row(tile * rules.tile_rows + rules.targets[i + k]);
-                std::copy_n(features + rules.sources[i + k] * cin, cin, left + k * cin);
-                std::copy_n(gradient + target * cout + column, there, right + k * width);
+                     int64_t first, int64_t last, int64_t columns, const Kernels& inner, int32_t* targets,
+                     float* workspace, float* sums) {
+    const int64_t each = cin * padded(columns, inner.width);
+    std::fill_n(sums, rules.offsets * each, 0.0f);
+    for (int64_t tile = first; tile < last; ++tile) {
+        for (int64_t o = 0; o < rules.offsets; ++o) {
+            const int64_t begin = rules.starts[tile * rules.offsets + o];
+            const int64_t n = rules.starts[tile * rules.offsets + o + 1] - begin;
+            for (int64_t i = 0; i < n; ++i) {
+                targets[i] = static_cast<int32_t>(rules.row(tile * rules.tile_rows + rules.targets[begin + i]));
             }
-            inner.outer(left, right, n, cin, width, sums);
+            inner.outer(features, rules.sources + begin, gradient, targets, n, cin, cout, columns, workspace,
+                        sums + o * each);
         }
     }
 }
@@ -109,20 +113,35 @@ BEVFUSE_EXPORT int bevfuse_sparse_convolve(const void* features, const void* wei
 BEVFUSE_EXPORT int bevfuse_sparse_weight_gradient(const float* features, const float* gradient, int64_t cin,
                                                   int64_t cout, const Rules* rules, float* out, int threads) {
     const Kernels& inner = kernels();
-    const int64_t panels = (cout + inner.panel - 1) / inner.panel, items = rules->offsets * panels;
+    const int64_t offsets = rules->offsets, tiles = rules->tiles(), stride = padded(cout, inner.width);
+    const int64_t panels = (cout + inner.panel - 1) / inner.panel;
+    const int64_t parts = parts_of(*rules, offsets * cin * stride), items = parts * panels;
     threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, items)));
-    const int64_t left = padded(PAIRS * cin, 16), right = PAIRS * inner.panel, each = left + right + padded(cin * inner.panel, 16);
-    const Buffer<float> workspace = buffer<float>(threads * each);
-    if (!workspace) return 1;
+    const int64_t room = padded(OUTER_PAIRS * cin, 16) + OUTER_PAIRS * inner.panel;
+    const Buffer<float> sums = buffer<float>(parts * offsets * cin * stride);
+    const Buffer<float> workspace = buffer<float>(threads * room);
+    const Buffer<int32_t> targets = buffer<int32_t>(threads * rules->tile_rows);
+    if (!sums || !workspace || !targets) return 1;
+    // Of a part, panel after panel: offset, input channel, output channel of the panel.
     share(threads, items, [&](int64_t item, int thread) {
-        float* mine = workspace.get() + thread * each;
-        float* sums = mine + left + right;
-        const int64_t offset = item / panels, column = item % panels * inner.panel;
-        weight_gradient(features, gradient, cin, cout, *rules, offset, column, inner, mine, mine + left, sums);
-        const int64_t there = std::min(inner.panel, cout - column), width = padded(there, inner.width);
-        for (int64_t c = 0; c < there; ++c) {
-            float* to = out + ((column + c) * rules->offsets + offset) * cin;
-            for (int64_t i = 0; i < cin; ++i) to[i] = sums[i * width + c];
+        const int64_t part = item / panels, column = item % panels * inner.panel;
+        weight_gradient(features, gradient + column, cin, cout, *rules, part * tiles / parts,
+                        (part + 1) * tiles / parts, std::min(inner.panel, cout - column), inner,
+                        targets.get() + thread * rules->tile_rows, workspace.get() + thread * room,
+                        sums.get() + (part * stride + column) * offsets * cin);
+    });
+    share(threads, offsets, [&](int64_t o, int) {
+        for (int64_t column = 0; column < cout; column += inner.panel) {
+            const int64_t there = std::min(inner.panel, cout - column), width = padded(there, inner.width);
+            float* total = sums.get() + column * offsets * cin + o * cin * width;
+            for (int64_t part = 1; part < parts; ++part) {
+                const float* more = total + part * stride * offsets * cin;
+                for (int64_t i = 0; i < cin * width; ++i) total[i] += more[i];
+            }
+            for (int64_t c = 0; c < there; ++c) {
+                float* to = out + ((column + c) * offsets + o) * cin;
+                for (int64_t i = 0; i < cin; ++i) to[i] = total[i * width + c];
+            }
         }
     });
     return 0;

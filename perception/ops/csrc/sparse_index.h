@@ -58,27 +58,47 @@ class WordMap {
     // The words, ascending.
     const std::vector<int64_t>& ids() const { return ids_; }
 
-    // A word's number, or -1.
-    inline __attribute__((always_inline)) int32_t find(int64_t word) const {
-        if (dense_) {
-            const uint64_t group = present_[word >> 6];
-            const int shift = static_cast<int>(word & 63);
-            if (!(group >> shift & 1)) return -1;
-            return ranks_[word >> 6] + __builtin_popcountll(group & ((uint64_t{1} << shift) - 1));
+    // For look-ups: pointers only, which a compiler keeps in registers.
+    template <bool DENSE>
+    struct View {
+        const uint64_t* present;
+        const int32_t* ranks;
+        const int64_t* ids;
+        const int32_t* slots;
+        uint64_t mask;
+        int32_t none;
+
+        // A word's number; of one that isn't there, their count.
+        inline __attribute__((always_inline)) int32_t find(int64_t word) const {
+            if constexpr (DENSE) {
+                const uint64_t group = present[word >> 6];
+                const int shift = static_cast<int>(word & 63);
+                const int32_t number = ranks[word >> 6] + __builtin_popcountll(group & ((uint64_t{1} << shift) - 1));
+                return group >> shift & 1 ? number : none;
+            } else {
+                for (uint64_t slot = hash(word) & mask;; slot = (slot + 1) & mask) {
+                    const int32_t number = slots[slot];
+                    if (number < 0) return none;
+                    if (ids[number] == word) return number;
+                }
+            }
         }
-        const size_t mask = slots_.size() - 1;
-        for (size_t slot = hash(word) & mask;; slot = (slot + 1) & mask) {
-            const int32_t number = slots_[slot];
-            if (number < 0 || ids_[number] == word) return number;
-        }
+    };
+
+    bool dense() const { return dense_; }
+
+    template <bool DENSE>
+    View<DENSE> view() const {
+        return {present_.data(), ranks_.data(), ids_.data(), slots_.data(), slots_.size() - 1,
+                static_cast<int32_t>(ids_.size())};
     }
+
+    int32_t find(int64_t word) const { return dense_ ? view<true>().find(word) : view<false>().find(word); }
 
   private:
     static constexpr int64_t DENSE_WORDS = int64_t{1} << 26;  // a bitmap and its ranks of 12 MB
 
-    static size_t hash(int64_t word) {
-        return static_cast<size_t>(static_cast<uint64_t>(word) * 0x9E3779B97F4A7C15u >> 32);
-    }
+    static uint64_t hash(int64_t word) { return static_cast<uint64_t>(word) * 0x9E3779B97F4A7C15u >> 32; }
 
     bool dense_;
     std::vector<uint64_t> present_;  // a bit a word
@@ -89,7 +109,7 @@ class WordMap {
 
 class VoxelIndex {
   public:
-    explicit VoxelIndex(const Grid& grid) : grid_(grid), map_(grid.cells() / 64 + 1) {}
+    explicit VoxelIndex(const Grid& grid) : grid_(grid), map_(grid.cells() / 64 + 2) {}  // one more: a look may go past the last
 
     const Grid& grid() const { return grid_; }
 
@@ -100,7 +120,7 @@ class VoxelIndex {
 
     void settle() {
         map_.number();
-        bits_.assign(map_.ids().size(), 0);
+        bits_.assign(map_.ids().size() + 1, 0);
     }
 
     // False if the voxel is there already.
@@ -132,29 +152,47 @@ class VoxelIndex {
         return total;
     }
 
-    // Which of `count` <= 32 voxels from `key` are active (bit 0 first), and the rank of the first that is.
-    inline __attribute__((always_inline)) uint64_t look(int64_t key, int64_t count, int32_t& rank) const {
-        const int64_t word = key >> 6;
-        const int shift = static_cast<int>(key & 63);
-        uint64_t found = 0;
-        const int32_t number = map_.find(word);
-        if (number >= 0) {
-            found = bits_[number] >> shift;
-            rank = ranks_[number] + __builtin_popcountll(bits_[number] & ((uint64_t{1} << shift) - 1));
-        }
-        if (shift + count > 64) {
-            const int32_t next = map_.find(word + 1);
-            if (next >= 0) {
-                if (!found) rank = ranks_[next];
-                found |= bits_[next] << (64 - shift);
+    bool dense() const { return map_.dense(); }
+
+    // For look-ups, as above.
+    template <bool DENSE>
+    struct View {
+        WordMap::View<DENSE> map;
+        const uint64_t* bits;
+        const int32_t* ranks;
+
+        // Which voxels from `key` are active, at least the first `count` <= 32 (bit 0 first), and, if any of them is,
+        // the rank of the first.
+        inline __attribute__((always_inline)) uint64_t look(int64_t key, int count, int32_t& rank) const {
+            const int shift = static_cast<int>(key & 63);
+            const int32_t number = map.find(key >> 6);
+            const uint64_t word = bits[number];
+            uint64_t found = word >> shift;
+            rank = ranks[number] + __builtin_popcountll(word & ((uint64_t{1} << shift) - 1));
+            if (shift + count > 64) {  // seldom
+                const int32_t next = map.find((key >> 6) + 1);
+                if (!found) rank = ranks[next];
+                found |= bits[next] << (64 - shift);
             }
+            return found;
         }
-        return found & ((uint64_t{1} << count) - 1);
+    };
+
+    template <bool DENSE>
+    View<DENSE> view() const {
+        return {map_.view<DENSE>(), bits_.data(), ranks_.data()};
+    }
+
+    int32_t rank_of(int64_t key) const {
+        int32_t rank;
+        if (map_.dense()) view<true>().look(key, 1, rank);
+        else view<false>().look(key, 1, rank);
+        return rank;
     }
 
     // The voxels (n, 4), frame, x, y, z, in order of rank.
     void coordinates(int64_t* out) const {
-        for (size_t i = 0; i < bits_.size(); ++i) {
+        for (size_t i = 0; i < map_.ids().size(); ++i) {
             int64_t place[4];
             int64_t rest = map_.ids()[i] * 64;
             for (int axis = 2; axis >= 0; --axis) {
@@ -179,7 +217,7 @@ class VoxelIndex {
   private:
     Grid grid_;
     WordMap map_;
-    std::vector<uint64_t> bits_;   // a bit a voxel, of each word that is there
+    std::vector<uint64_t> bits_;   // a bit a voxel, of each word that is there; then an empty one
     std::vector<int32_t> ranks_;   // voxels before each word
 };
 

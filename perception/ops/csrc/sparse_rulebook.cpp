@@ -16,8 +16,16 @@ namespace {
 
 constexpr int64_t MOST = std::numeric_limits<int32_t>::max();
 
-// As in Python: rounded down.
-int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+// Division rounded down, as in Python; by shifting where the divisor allows, which it mostly does.
+class Divisor {
+  public:
+    explicit Divisor(int64_t value) : value_(value), shift_((value & (value - 1)) ? -1 : __builtin_ctzll(value)) {}
+    int64_t divide(int64_t a) const { return shift_ >= 0 ? a >> shift_ : a / value_ - (a % value_ < 0); }
+
+  private:
+    int64_t value_;
+    int shift_;
+};
 
 struct Geometry {
     Grid grid;
@@ -75,24 +83,21 @@ Status fill(VoxelIndex& index, const int64_t* coordinates, int64_t count, std::v
     index.rank();
     if (sorted) return OK;
     rows.resize(count);
-    for (int64_t i = 0; i < count; ++i) {
-        int32_t rank = 0;
-        index.look(keys[i], 1, rank);
-        rows[rank] = static_cast<int32_t>(i);
-    }
+    for (int64_t i = 0; i < count; ++i) rows[index.rank_of(keys[i])] = static_cast<int32_t>(i);
     return OK;
 }
 
 // Calls body(key, count) for each run along z of the output voxels that see an input voxel.
 template <class Body>
 void reached(const Geometry& geometry, const Grid& out, const int64_t* coordinates, int64_t count, const Body& body) {
+    const Divisor stride[3] = {Divisor(geometry.stride[0]), Divisor(geometry.stride[1]), Divisor(geometry.stride[2])};
     for (int64_t i = 0; i < count; ++i) {
         const int64_t* place = coordinates + 4 * i;
         int64_t first[3], last[3];
         for (int axis = 0; axis < 3; ++axis) {
-            const int64_t padded = place[axis + 1] + geometry.padding[axis], stride = geometry.stride[axis];
-            first[axis] = std::max<int64_t>(0, floor_div(padded - geometry.kernel[axis], stride) + 1);
-            last[axis] = std::min(out.size[axis] - 1, floor_div(padded, stride));
+            const int64_t padded = place[axis + 1] + geometry.padding[axis];
+            first[axis] = std::max<int64_t>(0, stride[axis].divide(padded - geometry.kernel[axis]) + 1);
+            last[axis] = std::min(out.size[axis] - 1, stride[axis].divide(padded));
         }
         if (first[2] > last[2]) continue;
         for (int64_t x = first[0]; x <= last[0]; ++x) {
@@ -127,14 +132,15 @@ void find_all(const Windows& windows, int64_t tile_rows, int threads, Rulebook& 
     book.starts.assign(tiles * offsets + 1, 0);
     book.places.resize(tiles);
     book.stores.resize(threads);
+    const int64_t pitch = tile_rows + TilePairs::ROOM;
     struct Workspace {
         std::vector<int32_t> sources, counts;
         std::vector<uint16_t> targets;
     };
     std::vector<Workspace> workspaces(threads);
     for (Workspace& mine : workspaces) {
-        mine.sources.resize(offsets * tile_rows);
-        mine.targets.resize(offsets * tile_rows);
+        mine.sources.resize(offsets * pitch);
+        mine.targets.resize(offsets * pitch);
         mine.counts.resize(offsets);
     }
     std::atomic<bool> failed{false};
@@ -143,15 +149,15 @@ void find_all(const Windows& windows, int64_t tile_rows, int threads, Rulebook& 
         if (failed) return;
         Workspace& mine = workspaces[thread];
         Store& store = book.stores[thread];
-        const TilePairs found{mine.sources.data(), mine.targets.data(), mine.counts.data()};
+        const TilePairs found{pitch, mine.sources.data(), mine.targets.data(), mine.counts.data()};
         const int64_t first = tile * tile_rows;
-        inner.find_pairs(windows, first, std::min(tile_rows, book.outputs - first), tile_rows, found);
+        inner.find_pairs(windows, first, std::min(tile_rows, book.outputs - first), found);
         book.places[tile] = {thread, store.sources.size()};
         try {
             for (int64_t o = 0; o < offsets; ++o) {
                 const int32_t n = found.counts[o];
-                const int32_t* sources = found.sources + o * tile_rows;
-                const uint16_t* targets = found.targets + o * tile_rows;
+                const int32_t* sources = found.sources + o * pitch;
+                const uint16_t* targets = found.targets + o * pitch;
                 store.sources.insert(store.sources.end(), sources, sources + n);
                 store.targets.insert(store.targets.end(), targets, targets + n);
                 book.starts[tile * offsets + o + 1] = n;
@@ -168,9 +174,10 @@ Status build(const Geometry& geometry, const int64_t* coordinates, int64_t count
              Rulebook& book, int64_t& culprit) {
     VoxelIndex index(geometry.grid);
     std::vector<int32_t> rows;
+    std::vector<int64_t> sorted;
     const Status status = fill(index, coordinates, count, rows, culprit);
     if (status != OK) return status;
-    Windows windows{&index, rows.empty() ? nullptr : rows.data(), coordinates, nullptr, {}, {}, {}};
+    Windows windows{&index, rows.empty() ? nullptr : rows.data(), coordinates, {}, {}, {}};
     for (int axis = 0; axis < 3; ++axis) {
         windows.kernel[axis] = geometry.kernel[axis];
         windows.step[axis] = geometry.submanifold ? 1 : geometry.stride[axis];
@@ -178,8 +185,12 @@ Status build(const Geometry& geometry, const int64_t* coordinates, int64_t count
     }
     if (geometry.submanifold) {
         book.outputs = count;
-        book.order = rows;
-        windows.order = windows.rows;
+        if (!rows.empty()) {
+            sorted.resize(4 * count);
+            index.coordinates(sorted.data());
+            windows.coordinates = sorted.data();
+            book.order = rows;
+        }
     } else {
         activate(geometry, coordinates, count, book);
         windows.coordinates = book.coordinates.data();

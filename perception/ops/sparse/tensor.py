@@ -83,14 +83,28 @@ class SparseTensor:
         """Other features at the same voxels; rulebooks are shared."""
         return replace(self, features=features)
 
+    def sorted(self) -> SparseTensor:
+        """The same voxels by frame, x, y, z: in memory, neighbours are then close, and convolutions faster."""
+        order = torch.argsort(self._keys())
+        return replace(
+            self,
+            features=self.features.index_select(0, order),
+            coordinates=self.coordinates.index_select(0, order),
+            rulebooks={},
+        )
+
     def dense(self) -> Tensor:
         """The tensor with its zeros: (batch, C, X, Y, Z)."""
         x, y, z = self.size
-        frame, i, j, k = self.coordinates.unbind(1)
-        rows = ((frame * x + i) * y + j) * z + k
         dense = self.features.new_zeros(self.batch * x * y * z, self.features.shape[1])
-        dense = dense.index_copy(0, rows, self.features)
+        dense = dense.index_copy(0, self._keys(), self.features)
         return dense.view(self.batch, x, y, z, -1).permute(0, 4, 1, 2, 3)
+
+    def _keys(self) -> Tensor:
+        """(N,) int64, each voxel's number in the batch of grids."""
+        x, y, z = self.size
+        frame, i, j, k = self.coordinates.unbind(1)
+        return ((frame * x + i) * y + j) * z + k
 
 
 def convolve(tensor: SparseTensor, weight: Tensor, kernel: Kernel, epilogue: Epilogue | None = None) -> SparseTensor:
