@@ -22,6 +22,7 @@ from perception.ops.sparse.tensor import Epilogue, Kernel, Rulebook
 TILE_ROWS = 256  # output voxels whose sums stay in the second-level cache while all offsets are added to them
 OUTSIDE, TWICE = 2, 3  # what bevfuse_sparse_build returns, beside 0 and 1
 LARGEST = 2**31 - 1  # voxels: rows are 32-bit
+MOST_OFFSETS = 2**16  # of a kernel; each takes some hundred bytes a tile
 
 
 class _Rules(ctypes.Structure):
@@ -189,7 +190,9 @@ def _multiplied(
     if bf16 and not multiplies_bf16:
         features, weight = features.float(), weight.float()
     features = features.contiguous()
-    scale, shift = (None if part is None else part.detach().float().contiguous() for part in (epilogue.scale, epilogue.shift))
+    scale, shift = (
+        None if part is None else part.detach().float().contiguous() for part in (epilogue.scale, epilogue.shift)
+    )
     residual = None if epilogue.residual is None else epilogue.residual.to(out.dtype).contiguous()
     after = _Epilogue(*map(_pointer, (scale, shift, residual)), epilogue.relu, bf16)
     _run(
@@ -220,6 +223,8 @@ def _weight_gradient(features: Tensor, gradient: Tensor, weight: Tensor, pairs: 
 def _require_grid(count: int, size: tuple[int, ...], batch: int, kernel: Kernel) -> None:
     if min(*kernel.size, *kernel.stride) < 1 or min(*size, batch) < 0:
         raise InputError("sparse convolution", "sizes and strides of at least 1", f"{kernel}, {(batch, *size)}")
+    if math.prod(kernel.size) > MOST_OFFSETS:
+        raise InputError("sparse convolution", f"a kernel of at most {MOST_OFFSETS} offsets", f"{kernel.size}")
     cells = batch * max(math.prod(size), math.prod(max(n, 0) for n in kernel.output_size(size)))
     if cells >= 2**63 - 64 or count > LARGEST:
         raise InputError("sparse grid", f"fewer than 2^63 voxels, {LARGEST} active", f"{(batch, *size)}, {count}")

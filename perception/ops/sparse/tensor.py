@@ -44,7 +44,7 @@ class Rulebook:
 class Epilogue:
     """What becomes of a convolution's sums before they are stored: relu(sum * scale + shift + residual).
 
-    BatchNorm in evaluation, a shortcut and a rectifier, in one pass over memory. Each part is left out where it is None.
+    BatchNorm in evaluation, a shortcut and a rectifier, in one pass over memory. Parts that are None are left out.
     """
 
     scale: Tensor | None = None  # (Cout,) float32

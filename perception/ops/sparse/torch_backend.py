@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from calibration.errors import InputError
 from perception.ops.sparse.tensor import Epilogue, Kernel, Rulebook
 
 
@@ -25,7 +26,11 @@ class Pairs:
 
 
 def build_rulebook(coordinates: Tensor, size: tuple[int, ...], batch: int, kernel: Kernel) -> Rulebook:
-    """One Pairs an offset, offsets in the order of the weight's (kx, ky, kz)."""
+    """One Pairs an offset, offsets in the order of the weight's (kx, ky, kz).
+
+    Raises InputError for a voxel outside the grid or one that is there twice.
+    """
+    _require_voxels(coordinates, size, batch)
     build = _submanifold if kernel.submanifold else _strided
     return build(coordinates, size, kernel)
 
@@ -36,7 +41,10 @@ def inverted(rulebook: Rulebook, coordinates: Tensor) -> Rulebook:
 
 
 def convolve(features: Tensor, weight: Tensor, rulebook: Rulebook, epilogue: Epilogue | None = None) -> Tensor:
-    """features (N, Cin), weight (Cout, kx, ky, kz, Cin) -> (M, Cout), of the features' type, summed in float32 at least."""
+    """features (N, Cin), weight (Cout, kx, ky, kz, Cin) -> (M, Cout).
+
+    The result is of the features' type, sums are float32 at least.
+    """
     matrices = weight.to(features.dtype).flatten(1, 3).permute(1, 2, 0)  # (offsets, Cin, Cout)
     precise = torch.promote_types(features.dtype, torch.float32)
     out = features.new_zeros(len(rulebook.coordinates), weight.shape[0], dtype=precise)
@@ -45,6 +53,19 @@ def convolve(features: Tensor, weight: Tensor, rulebook: Rulebook, epilogue: Epi
             product = features.index_select(0, pairs.source) @ matrix
             out.index_add_(0, pairs.target, product.to(precise))  # autocast multiplies in its own precision
     return (out if epilogue is None else epilogue(out)).to(features.dtype)
+
+
+def _require_voxels(coordinates: Tensor, size: tuple[int, ...], batch: int) -> None:
+    inside = ((coordinates >= 0) & (coordinates < coordinates.new_tensor((batch, *size)))).all(dim=1)
+    if not bool(inside.all()):
+        row = int(torch.nonzero(~inside)[0])
+        got = f"{coordinates[row].tolist()} in row {row}"
+        raise InputError("sparse coordinates", f"frame, x, y, z inside {(batch, *size)}", got)
+    keys = torch.sort(_keys(coordinates, size)).values
+    twice = torch.nonzero(keys[1:] == keys[:-1])
+    if len(twice):
+        got = f"{_coordinates(keys[twice[0]], size)[0].tolist()} again"
+        raise InputError("sparse coordinates", "no voxel twice", got)
 
 
 def _submanifold(coordinates: Tensor, size: tuple[int, ...], kernel: Kernel) -> Rulebook:
