@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "common.h"
 #include "sparse.h"
 #include "sparse_threads.h"
 
@@ -45,10 +44,10 @@ int convolve(const T* features, const T* weight, const Steps& steps, int64_t cin
     const Buffer<T> packed = buffer<T>(offsets * cin * stride);
     const Buffer<float> workspace = buffer<float>(threads * rules.tile_rows * stride);
     if (!packed || !workspace) return 1;
-    share(threads, offsets, [&](int64_t o, int) {
+    each(threads, offsets, [&](int64_t o, int) {
         pack(weight + o * steps.offset, steps, cin, cout, inner, together, packed.get() + o * cin * stride);
     });
-    share(threads, tiles, [&](int64_t tile, int thread) {
+    each(threads, tiles, [&](int64_t tile, int thread) {
         float* sums = workspace.get() + thread * rules.tile_rows * stride;
         std::fill_n(sums, rules.rows_in(tile) * stride, 0.0f);
         for (int64_t o = 0; o < offsets; ++o) {
@@ -123,14 +122,14 @@ BEVFUSE_EXPORT int bevfuse_sparse_weight_gradient(const float* features, const f
     const Buffer<int32_t> targets = buffer<int32_t>(threads * rules->tile_rows);
     if (!sums || !workspace || !targets) return 1;
     // Of a part, panel after panel: offset, input channel, output channel of the panel.
-    share(threads, items, [&](int64_t item, int thread) {
+    each(threads, items, [&](int64_t item, int thread) {
         const int64_t part = item / panels, column = item % panels * inner.panel;
         weight_gradient(features, gradient + column, cin, cout, *rules, part * tiles / parts,
                         (part + 1) * tiles / parts, std::min(inner.panel, cout - column), inner,
                         targets.get() + thread * rules->tile_rows, workspace.get() + thread * room,
                         sums.get() + (part * stride + column) * offsets * cin);
     });
-    share(threads, offsets, [&](int64_t o, int) {
+    each(threads, offsets, [&](int64_t o, int) {
         for (int64_t column = 0; column < cout; column += inner.panel) {
             const int64_t there = std::min(inner.panel, cout - column), width = padded(there, inner.width);
             float* total = sums.get() + column * offsets * cin + o * cin * width;

@@ -7,7 +7,6 @@
 #include <stdexcept>
 #include <vector>
 
-#include "common.h"
 #include "sparse.h"
 #include "sparse_threads.h"
 
@@ -53,10 +52,11 @@ struct Rulebook {
     std::vector<Store> stores;         // one a thread
 };
 
-enum Status { OK = 0, NO_MEMORY = 1, OUTSIDE = 2, TWICE = 3 };
+enum Fault { NONE = 0, OUTSIDE = 1, TWICE = 2 };  // of a voxel
+enum Status { OK = 0, NO_MEMORY = 1 };
 
 // Fills the index and the row of each rank (empty: the same); on failure `culprit` is the row that doesn't fit.
-Status fill(VoxelIndex& index, const int64_t* coordinates, int64_t count, std::vector<int32_t>& rows,
+Fault fill(VoxelIndex& index, const int64_t* coordinates, int64_t count, std::vector<int32_t>& rows,
             int64_t& culprit) {
     const Grid& grid = index.grid();
     std::vector<int64_t> keys(count);
@@ -81,10 +81,10 @@ Status fill(VoxelIndex& index, const int64_t* coordinates, int64_t count, std::v
         }
     }
     index.rank();
-    if (sorted) return OK;
+    if (sorted) return NONE;
     rows.resize(count);
     for (int64_t i = 0; i < count; ++i) rows[index.rank_of(keys[i])] = static_cast<int32_t>(i);
-    return OK;
+    return NONE;
 }
 
 // Calls body(key, count) for each run along z of the output voxels that see an input voxel.
@@ -145,7 +145,7 @@ void find_all(const Windows& windows, int64_t tile_rows, int threads, Rulebook& 
     }
     std::atomic<bool> failed{false};
     const Kernels& inner = kernels();
-    share(threads, tiles, [&](int64_t tile, int thread) {
+    each(threads, tiles, [&](int64_t tile, int thread) {
         if (failed) return;
         Workspace& mine = workspaces[thread];
         Store& store = book.stores[thread];
@@ -170,13 +170,13 @@ void find_all(const Windows& windows, int64_t tile_rows, int threads, Rulebook& 
     for (int64_t i = 0; i < tiles * offsets; ++i) book.starts[i + 1] += book.starts[i];
 }
 
-Status build(const Geometry& geometry, const int64_t* coordinates, int64_t count, int64_t tile_rows, int threads,
+Fault build(const Geometry& geometry, const int64_t* coordinates, int64_t count, int64_t tile_rows, int threads,
              Rulebook& book, int64_t& culprit) {
     VoxelIndex index(geometry.grid);
     std::vector<int32_t> rows;
     std::vector<int64_t> sorted;
-    const Status status = fill(index, coordinates, count, rows, culprit);
-    if (status != OK) return status;
+    const Fault fault = fill(index, coordinates, count, rows, culprit);
+    if (fault != NONE) return fault;
     Windows windows{&index, rows.empty() ? nullptr : rows.data(), coordinates, {}, {}, {}};
     for (int axis = 0; axis < 3; ++axis) {
         windows.kernel[axis] = geometry.kernel[axis];
@@ -196,7 +196,7 @@ Status build(const Geometry& geometry, const int64_t* coordinates, int64_t count
         windows.coordinates = book.coordinates.data();
     }
     find_all(windows, tile_rows, threads, book);
-    return OK;
+    return NONE;
 }
 
 }  // namespace
@@ -205,8 +205,8 @@ Status build(const Geometry& geometry, const int64_t* coordinates, int64_t count
 using namespace bevfuse::sparse;
 
 // coordinates (count, 4): frame, x, y, z. shape: batch, size, kernel, stride, padding (1 + 4 * 3), submanifold.
-// `book` is to be given to bevfuse_sparse_free; found: outputs, pairs, whether they come in an order of their own.
-// Returns 2 if a voxel is outside the grid and 3 if it is there twice: found[0] is its row, and there is no book.
+// `book` is to be given to bevfuse_sparse_free; found: outputs, pairs, whether they come in an order of their own, 0.
+// If a voxel is outside the grid or there a second time there is no book: found[0] is its row, found[3] the fault.
 BEVFUSE_EXPORT int bevfuse_sparse_build(const int64_t* coordinates, int64_t count, const int64_t* shape,
                                         int64_t tile_rows, int threads, void** book, int64_t* found) {
     Geometry geometry{};
@@ -220,8 +220,8 @@ BEVFUSE_EXPORT int bevfuse_sparse_build(const int64_t* coordinates, int64_t coun
     geometry.submanifold = shape[13] != 0;
     try {
         std::unique_ptr<Rulebook> made(new Rulebook);
-        const Status status = build(geometry, coordinates, count, tile_rows, threads, *made, found[0]);
-        if (status != OK) return status;
+        found[3] = build(geometry, coordinates, count, tile_rows, threads, *made, found[0]);
+        if (found[3] != NONE) return OK;
         found[0] = made->outputs;
         found[1] = made->starts.back();
         found[2] = !made->order.empty();
@@ -243,7 +243,7 @@ BEVFUSE_EXPORT int bevfuse_sparse_export(const void* book, int64_t* coordinates,
     std::copy(from.starts.begin(), from.starts.end(), starts);
     const int64_t tiles = from.places.size();
     const int64_t offsets = tiles ? (from.starts.size() - 1) / tiles : 0;
-    share(threads, tiles, [&](int64_t tile, int) {
+    each(threads, tiles, [&](int64_t tile, int) {
         const TilePlace place = from.places[tile];
         const Store& store = from.stores[place.thread];
         const int64_t begin = from.starts[tile * offsets], n = from.starts[(tile + 1) * offsets] - begin;
@@ -266,7 +266,7 @@ BEVFUSE_EXPORT int bevfuse_sparse_transpose(const Rules* rules, int64_t inputs, 
     std::fill_n(starts, tiles * offsets + 1, 0);
     Buffer<int64_t> next = buffer<int64_t>(tiles * offsets);
     if (!next) return NO_MEMORY;
-    const auto each = [&](const auto& body) {
+    const auto visit = [&](const auto& body) {
         for (int64_t tile = 0; tile < rules->tiles(); ++tile) {
             for (int64_t o = 0; o < offsets; ++o) {
                 for (int64_t i = rules->starts[tile * offsets + o]; i < rules->starts[tile * offsets + o + 1]; ++i) {
@@ -275,12 +275,12 @@ BEVFUSE_EXPORT int bevfuse_sparse_transpose(const Rules* rules, int64_t inputs, 
             }
         }
     };
-    each([&](int64_t source, int64_t, int64_t o) { ++starts[source / tile_rows * offsets + o + 1]; });
+    visit([&](int64_t source, int64_t, int64_t o) { ++starts[source / tile_rows * offsets + o + 1]; });
     for (int64_t i = 0; i < tiles * offsets; ++i) {
         next[i] = starts[i];
         starts[i + 1] += starts[i];
     }
-    each([&](int64_t source, int64_t target, int64_t o) {
+    visit([&](int64_t source, int64_t target, int64_t o) {
         const int64_t slot = next[source / tile_rows * offsets + o]++;
         sources[slot] = static_cast<int32_t>(target);
         targets[slot] = static_cast<uint16_t>(source % tile_rows);

@@ -1,28 +1,25 @@
-// Work that several threads share.
+// Work with memory of its own for each thread, and that memory.
 #pragma once
 
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
 
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
+#include "common.h"
 
 namespace bevfuse::sparse {
 
-// Calls body(i, thread) for i < count. No parallel region for a single thread: a forked child may have no others.
+// Calls body(i, thread) for i < count, thread < threads: whichever does it.
 template <class Body>
-void share(int threads, int64_t count, const Body& body) {
+void each(int threads, int64_t count, const Body& body) {
+    share(threads, count, 1, [&](int64_t first, int64_t last) {
 #if defined(_OPENMP)
-    if (threads > count) threads = static_cast<int>(count);
-    if (threads > 1) {
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-        for (int64_t i = 0; i < count; ++i) body(i, omp_get_thread_num());
-        return;
-    }
+        const int thread = threads > 1 ? omp_get_thread_num() : 0;
+#else
+        const int thread = 0;
 #endif
-    for (int64_t i = 0; i < count; ++i) body(i, 0);
+        for (int64_t i = first; i < last; ++i) body(i, thread);
+    });
 }
 
 struct Free {

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from calibration.errors import InputError
-from perception.ops.native import library
+from perception.ops.native import integer, library, pointer, require, run, threads
 from perception.ops.sparse import torch_backend
 from perception.ops.sparse.tensor import Epilogue, Kernel, Rulebook
 
 TILE_ROWS = 256  # output voxels whose sums stay in the second-level cache while all offsets are added to them
-OUTSIDE, TWICE = 2, 3  # what bevfuse_sparse_build returns, beside 0 and 1
+OUTSIDE, TWICE = 1, 2  # what bevfuse_sparse_build finds wrong with a voxel
 LARGEST = 2**31 - 1  # voxels: rows are 32-bit
 MOST_OFFSETS = 2**16  # of a kernel; each takes some hundred bytes a tile
 
@@ -68,7 +68,7 @@ class Pairs:
         starts = torch.empty(-(-self.inputs // TILE_ROWS) * self.offsets + 1, dtype=torch.int64)
         sources, targets = torch.empty_like(self.sources), torch.empty_like(self.targets)
         arrays = map(_pointer, (starts, sources, targets))
-        _run("bevfuse_sparse_transpose", ctypes.byref(self.c), _int(self.inputs), *arrays)
+        run("bevfuse_sparse_transpose", ctypes.byref(self.c), integer(self.inputs), *arrays)
         return Pairs(self.outputs, self.inputs, self.offsets, starts, sources, targets, None, False)
 
     @cached_property
@@ -89,29 +89,31 @@ def build_rulebook(coordinates: Tensor, size: tuple[int, ...], batch: int, kerne
 
     Raises InputError for a voxel outside the grid, one that is there twice, or a grid of 2^63 voxels.
     """
+    require("sparse coordinates", coordinates, (None, 4), torch.int64)
     count, offsets = len(coordinates), math.prod(kernel.size)
     _require_grid(count, size, batch, kernel)
     coordinates = coordinates.contiguous()
     shape = (batch, *size, *kernel.size, *kernel.stride, *kernel.padding, kernel.submanifold)
-    book, found, threads = ctypes.c_void_p(), (ctypes.c_int64 * 3)(), torch.get_num_threads()
-    arguments = (_pointer(coordinates), _int(count), (ctypes.c_int64 * len(shape))(*shape), _int(TILE_ROWS), threads)
-    status = _run("bevfuse_sparse_build", *arguments, ctypes.byref(book), found)
-    if status == OUTSIDE:
-        got = f"{coordinates[found[0]].tolist()} in row {found[0]}"
+    book, found = ctypes.c_void_p(), (ctypes.c_int64 * 4)()
+    arguments = (pointer(coordinates), integer(count), (ctypes.c_int64 * len(shape))(*shape), integer(TILE_ROWS))
+    run("bevfuse_sparse_build", *arguments, threads(), ctypes.byref(book), found)
+    row, fault = found[0], found[3]
+    if fault == OUTSIDE:
+        got = f"{coordinates[row].tolist()} in row {row}"
         raise InputError("sparse coordinates", f"frame, x, y, z inside {(batch, *size)}", got)
-    if status == TWICE:
-        got = f"{coordinates[found[0]].tolist()} again in row {found[0]}"
+    if fault == TWICE:
+        got = f"{coordinates[row].tolist()} again in row {row}"
         raise InputError("sparse coordinates", "no voxel twice", got)
-    outputs, pairs, ordered = found
+    outputs, pairs, ordered, _ = found
     try:
         active = coordinates if kernel.submanifold else torch.empty(outputs, 4, dtype=torch.int64)
         order = torch.empty(outputs, dtype=torch.int32) if ordered else None
         starts = torch.empty(-(-outputs // TILE_ROWS) * offsets + 1, dtype=torch.int64)
         sources, targets = torch.empty(pairs, dtype=torch.int32), torch.empty(pairs, dtype=torch.uint16)
         arrays = (None if kernel.submanifold else active, order, starts, sources, targets)
-        _run("bevfuse_sparse_export", book, *map(_pointer, arrays), threads)
+        run("bevfuse_sparse_export", book, *map(_pointer, arrays), threads())
     finally:
-        _run("bevfuse_sparse_free", book)
+        run("bevfuse_sparse_free", book)
     symmetric = kernel.submanifold and all(n % 2 for n in kernel.size)
     return Rulebook(active, Pairs(count, outputs, offsets, starts, sources, targets, order, symmetric))
 
@@ -195,18 +197,18 @@ def _multiplied(
     )
     residual = None if epilogue.residual is None else epilogue.residual.to(out.dtype).contiguous()
     after = _Epilogue(*map(_pointer, (scale, shift, residual)), epilogue.relu, bf16)
-    _run(
+    run(
         "bevfuse_sparse_convolve",
         _pointer(features),
         ctypes.c_void_p(weight.data_ptr() + first * weight.element_size()),
         (ctypes.c_int64 * 3)(*steps),
-        _int(features.shape[1]),
-        _int(cout),
+        integer(features.shape[1]),
+        integer(cout),
         multiplies_bf16,
         ctypes.byref(pairs.c),
         ctypes.byref(after),
         _pointer(out),
-        torch.get_num_threads(),
+        threads(),
     )
     return out
 
@@ -214,9 +216,9 @@ def _multiplied(
 def _weight_gradient(features: Tensor, gradient: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
     features, gradient = features.float().contiguous(), gradient.float().contiguous()
     out = torch.empty(weight.shape, dtype=torch.float32)
-    sizes = (_int(features.shape[1]), _int(len(weight)))
+    sizes = (integer(features.shape[1]), integer(len(weight)))
     arguments = (_pointer(features), _pointer(gradient), *sizes, ctypes.byref(pairs.c), _pointer(out))
-    _run("bevfuse_sparse_weight_gradient", *arguments, torch.get_num_threads())
+    run("bevfuse_sparse_weight_gradient", *arguments, threads())
     return out.to(weight.dtype)
 
 
@@ -251,16 +253,5 @@ def _described(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)} {tensor.dtype} on {tensor.device}"
 
 
-def _run(name: str, *arguments: object) -> int:
-    """Call one of the kernels; its status, unless that is want of memory."""
-    status = getattr(library(), name)(*arguments)
-    if status == 1:
-        raise MemoryError(f"{name}: not enough memory")
-    return status
-
-
 def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
-
-
-_int = ctypes.c_int64
+    return ctypes.c_void_p(None) if tensor is None else pointer(tensor)
