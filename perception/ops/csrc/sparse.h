@@ -77,8 +77,8 @@ struct Kernels {
     void (*multiply_bf16)(const uint16_t* features, const int32_t* sources, const uint16_t* targets, int64_t count,
                           const uint16_t* weight, int64_t cin, int64_t cout, float* sums);
     // sums (cin, columns) += the features' rows transposed @ the gradient's, for each pair. features (*, cin), gradient
-    // (*, cout) of which a panel's first column is given, and how many of its columns there are; in sums they are padded
-    // to whole vectors. `workspace` is for OUTER_PAIRS * (cin + panel) floats.
+    // (*, cout) of which a panel's first column is given, and how many of its columns there are; in sums they are
+    // padded to whole vectors. `workspace` is for OUTER_PAIRS * (cin + panel) floats.
     void (*outer)(const float* features, const int32_t* sources, const float* gradient, const int32_t* targets,
                   int64_t count, int64_t cin, int64_t cout, int64_t columns, float* workspace, float* sums);
     // One tile's sums (*, stride) to rows of `out` (*, channels).

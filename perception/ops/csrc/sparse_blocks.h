@@ -12,6 +12,7 @@
 #define INLINE TARGET static inline __attribute__((always_inline))
 
 typedef float Vector __attribute__((vector_size(WIDTH * 4)));
+typedef float Aligned __attribute__((vector_size(WIDTH * 4), may_alias));
 typedef float Unaligned __attribute__((vector_size(WIDTH * 4), aligned(4), may_alias));
 
 INLINE void prefetch(const void* row, int64_t bytes) {
@@ -36,12 +37,12 @@ INLINE void block(const typename Type::Element* const* rows, const typename Type
     for (int r = 0; r < R; ++r) {
         row[r] = rows[r];
 #pragma GCC unroll 4
-        for (int c = 0; c < C; ++c) sum[r][c] = reinterpret_cast<const Vector*>(sums[r])[c];
+        for (int c = 0; c < C; ++c) sum[r][c] = reinterpret_cast<const Aligned*>(sums[r])[c];
     }
     for (int64_t k = 0; k < depth; ++k) {
         Vector column[C];
 #pragma GCC unroll 4
-        for (int c = 0; c < C; ++c) column[c] = reinterpret_cast<const Vector*>(weight)[k * C + c];
+        for (int c = 0; c < C; ++c) column[c] = reinterpret_cast<const Aligned*>(weight)[k * C + c];
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
             const Vector element = Type::everywhere(row[r] + k * Type::CHANNELS);
@@ -53,7 +54,7 @@ INLINE void block(const typename Type::Element* const* rows, const typename Type
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-        for (int c = 0; c < C; ++c) reinterpret_cast<Vector*>(sums[r])[c] = sum[r][c];
+        for (int c = 0; c < C; ++c) reinterpret_cast<Aligned*>(sums[r])[c] = sum[r][c];
     }
 }
 

@@ -63,8 +63,8 @@ int convolve(const T* features, const T* weight, const Steps& steps, int64_t cin
 // The gradient of the weight is a sum over the tiles. So that it doesn't depend on the number of threads, which may
 // each take a part of it, the parts are fixed: as many as these floats hold, within limits.
 int64_t parts_of(const Rules& rules, int64_t floats) {
-    const int64_t wanted = std::min<int64_t>(16, std::max<int64_t>(4, (int64_t{1} << 20) / std::max<int64_t>(floats, 1)));
-    return std::max<int64_t>(1, std::min(wanted, rules.tiles()));
+    const int64_t held = (int64_t{1} << 20) / std::max<int64_t>(floats, 1);
+    return std::max<int64_t>(1, std::min(rules.tiles(), std::min<int64_t>(16, std::max<int64_t>(4, held))));
 }
 
 // Tiles first..last - 1 of the gradient, for one panel of output channels: sums (offsets, cin, columns padded).

@@ -109,7 +109,8 @@ class WordMap {
 
 class VoxelIndex {
   public:
-    explicit VoxelIndex(const Grid& grid) : grid_(grid), map_(grid.cells() / 64 + 2) {}  // one more: a look may go past the last
+    // One word more than the grid has: a look may go past the last.
+    explicit VoxelIndex(const Grid& grid) : grid_(grid), map_(grid.cells() / 64 + 2) {}
 
     const Grid& grid() const { return grid_; }
 

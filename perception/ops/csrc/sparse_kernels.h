@@ -14,21 +14,21 @@ INLINE void outer_block(const float* left, int64_t rows, const float* right, int
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-        for (int c = 0; c < C; ++c) sum[r][c] = reinterpret_cast<const Vector*>(sums)[r * C + c];
+        for (int c = 0; c < C; ++c) sum[r][c] = reinterpret_cast<const Aligned*>(sums)[r * C + c];
     }
     for (int64_t i = 0; i < count; ++i) {
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
             for (int c = 0; c < C; ++c) {
-                sum[r][c] += left[i * rows + r] * reinterpret_cast<const Vector*>(right)[i * C + c];
+                sum[r][c] += left[i * rows + r] * reinterpret_cast<const Aligned*>(right)[i * C + c];
             }
         }
     }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-        for (int c = 0; c < C; ++c) reinterpret_cast<Vector*>(sums)[r * C + c] = sum[r][c];
+        for (int c = 0; c < C; ++c) reinterpret_cast<Aligned*>(sums)[r * C + c] = sum[r][c];
     }
 }
 
@@ -96,8 +96,8 @@ INLINE void store(uint16_t* to, Vector value, int64_t left) {
 }
 
 // Rows of `channels` values, padded with zeros to `stride`, one after the other.
-INLINE void gather(const float* from, const int32_t* rows, int64_t count, int64_t pitch, int64_t channels, int64_t stride,
-                   float* to) {
+INLINE void gather(const float* from, const int32_t* rows, int64_t count, int64_t pitch, int64_t channels,
+                   int64_t stride, float* to) {
     constexpr int64_t AHEAD = 8;
     for (int64_t i = 0; i < count; ++i, to += stride) {
         const float* row = from + rows[i] * pitch;
@@ -133,7 +133,7 @@ INLINE void finish_as(const float* sums, int64_t stride, int64_t channels, const
         }
         for (int64_t c = 0; c < channels; c += WIDTH) {
             const int64_t left = channels - c;
-            Vector sum = *reinterpret_cast<const Vector*>(sums + i * stride + c);
+            Vector sum = *reinterpret_cast<const Aligned*>(sums + i * stride + c);
             if (epilogue.scale) sum *= load(epilogue.scale + c, left);
             if (epilogue.shift) sum += load(epilogue.shift + c, left);
             if (residual) sum += load(residual + place + c, left);
@@ -182,8 +182,8 @@ TARGET static void look(const VoxelIndex::View<DENSE> index, const int64_t* size
 }
 
 #if !defined(OWN_PICK)
-// The pairs of tile rows first..first + count - 1 for the offsets along a column. Without a branch: nobody could predict
-// which voxels are there.
+// The pairs of tile rows first..first + count - 1 for the offsets along a column. Without a branch: nobody could
+// predict which voxels are there.
 TARGET static void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t count, int64_t depth,
                         const TilePairs& found) {
     for (int64_t bit = 0; bit < depth; ++bit) {
