@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 CORE = [
     "torch>=2.4",
@@ -69,6 +70,19 @@ EXTRAS = {
     ],
 }
 
+KERNELS = Path("perception/ops/csrc")
+
+
+class BuildKernels(build_ext):
+    """Compiles the kernels to a plain shared library, which is no Python module: ctypes loads it."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        return str(Path(*fullname.split("."))) + ".so"
+
+    def get_export_symbols(self, ext: Extension) -> list[str]:
+        return []
+
+
 setup(
     name="bevfuse",
     version="0.1.0",
@@ -79,6 +93,18 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["calibration*", "perception*"]),
     package_data={"perception": ["weights/*.safetensors"]},
+    ext_modules=[
+        Extension(
+            "perception.ops._kernels",
+            sorted(map(str, KERNELS.glob("*.cpp"))),
+            depends=sorted(map(str, KERNELS.glob("*.h"))),
+            language="c++",
+            extra_compile_args=["-O3", "-std=c++17", "-fopenmp", "-ffp-contract=fast", "-fvisibility=hidden"],
+            extra_link_args=["-fopenmp"],
+            optional=True,  # without a compiler everything runs on torch
+        )
+    ],
+    cmdclass={"build_ext": BuildKernels},
     python_requires=">=3.10",
     install_requires=CORE,
     extras_require=EXTRAS,

@@ -96,6 +96,9 @@ class PointSettings(Settings):
 
     sweeps: int = Field(9, ge=0)  # clouds before the keyframe that are added to it
     remove_radius_m: float = Field(1.0, ge=0)  # returns from the own car, dropped from the sweeps
+    # Ages between which points are counted apart: a voxel's features then end with its points' shares of each span. A
+    # mean age tells little where a voxel holds a few points; which spans are empty tells which way something went.
+    age_edges_s: tuple[float, ...] = ()
     max_points_per_voxel: int | None = Field(10, ge=1)  # first come; null averages all of them
     max_voxels: int | None = Field(160_000, ge=1)  # first come; null keeps all
 

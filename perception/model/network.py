@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from calibration.errors import InputError
@@ -12,7 +13,7 @@ from perception.config import DetectorConfig
 from perception.model.batch import Batch, in_full_precision
 from perception.model.bev_decoder import BevDecoder
 from perception.model.grid import BevGrid
-from perception.ops.voxelize import voxelize
+from perception.ops.voxelize import voxelize_batch
 from perception.types import POINT_COLUMNS
 
 
@@ -69,7 +70,8 @@ class LidarBranch(nn.Module):
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         self.points, self.voxel_grid = config.points, config.grid
-        self.encoder = config.lidar_encoder.build(len(POINT_COLUMNS), config.grid)
+        shares = len(config.points.age_edges_s) + 1 if config.points.age_edges_s else 0
+        self.encoder = config.lidar_encoder.build(len(POINT_COLUMNS) + shares, config.grid)
         self.grid = BevGrid.covering(config.grid.lower, config.grid.upper, config.grid.voxel[0])
         self.grid = self.grid.coarser(self.encoder.stride)
         self.out_channels = self.encoder.out_channels
@@ -79,11 +81,19 @@ class LidarBranch(nn.Module):
         return self.encoder(*self.voxels(batch), batch.size)
 
     def voxels(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean point (V, 5) of each voxel of all clouds, and its frame, x, y, z (V, 4) int64."""
-        features, coordinates, grid = [], [], self.voxel_grid
-        for frame, cloud in enumerate(batch.clouds):
-            limits = (self.points.max_points_per_voxel, self.points.max_voxels)
-            means, cells = voxelize(cloud, grid.lower, grid.voxel, grid.size, *limits)
-            features.append(means)
-            coordinates.append(torch.cat([cells.new_full((len(cells), 1), frame), cells], dim=1))
-        return torch.cat(features), torch.cat(coordinates)
+        """Mean point (V, 5) of each voxel of all clouds, with shares by age if so configured (V, 5 + spans).
+
+        And its frame, x, y, z (V, 4) int64.
+        """
+        grid, limits = self.voxel_grid, (self.points.max_points_per_voxel, self.points.max_voxels)
+        clouds = [with_age_spans(cloud, self.points.age_edges_s) for cloud in batch.clouds]
+        return voxelize_batch(clouds, grid.lower, grid.voxel, grid.size, *limits)
+
+
+def with_age_spans(points: Tensor, edges: tuple[float, ...]) -> Tensor:
+    """Points (N, 5), and behind them 1 in the column of the span that holds their age, 0 in the others."""
+    if not edges:
+        return points
+    ages = points[:, POINT_COLUMNS.index("age")].contiguous()
+    span = torch.bucketize(ages, points.new_tensor(edges))
+    return torch.cat([points, F.one_hot(span, len(edges) + 1).to(points)], dim=1)

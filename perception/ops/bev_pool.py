@@ -8,10 +8,16 @@ pixels, which is an embedding bag.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from perception.ops import native
+from perception.ops.native import require
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class PoolingPlan:
     points: Tensor  # (K,) int64, indices into the flattened (P, D) of the frustum points inside the map, by cell
     offsets: Tensor  # (cells + 1,) int64, where each cell's run in `points` starts
     depths: int  # D
+    pixels: int  # P
 
     @staticmethod
     def of(cells: Tensor, count: int) -> PoolingPlan:
@@ -29,14 +36,43 @@ class PoolingPlan:
         inside = torch.nonzero(flat >= 0).squeeze(1)
         sorted_cells, order = torch.sort(flat[inside], stable=True)
         bounds = torch.arange(count + 1, device=cells.device)
-        return PoolingPlan(inside[order], torch.searchsorted(sorted_cells, bounds), cells.shape[1])
+        offsets = torch.searchsorted(sorted_cells, bounds)
+        return PoolingPlan(inside[order], offsets, cells.shape[1], cells.shape[0])
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """(K,) int32, the pixel of each of `points`."""
+        return (self.points // self.depths).int()
+
+    @cached_property
+    def points_32(self) -> Tensor:
+        """`points` in half the memory."""
+        return self.points.int()
+
+    @cached_property
+    def cells(self) -> Tensor:
+        """(P * D,) int32, the cell of each frustum point, -1 for none: for the way back, which goes by pixels."""
+        cells = self.points.new_full((self.pixels * self.depths,), -1, dtype=torch.int32)
+        numbers = torch.arange(len(self.offsets) - 1, dtype=torch.int32, device=cells.device)
+        cells[self.points] = torch.repeat_interleave(numbers, self.offsets.diff())
+        return cells
 
 
 def bev_pool(features: Tensor, depth: Tensor, plan: PoolingPlan) -> Tensor:
     """features (P, C), depth (P, D) -> (cells, C): for each cell, the sum of depth[p, d] * features[p] over its points.
 
-    Differentiable in both; needs no memory beyond its result and K indices.
+    Differentiable in both; needs no memory beyond its result and K indices. Raises InputError for tensors that don't
+    fit the plan.
     """
+    require("features to pool", features, (plan.pixels, None), features.dtype)
+    require("depth to pool", depth, (plan.pixels, plan.depths), features.dtype)
+    if native.runs_on(features, depth):
+        return _Pooled.apply(features, depth, plan)
+    return bev_pool_torch(features, depth, plan)
+
+
+def bev_pool_torch(features: Tensor, depth: Tensor, plan: PoolingPlan) -> Tensor:
+    """The same in plain torch, anywhere."""
     return F.embedding_bag(
         plan.points // plan.depths,
         features,
@@ -45,6 +81,33 @@ def bev_pool(features: Tensor, depth: Tensor, plan: PoolingPlan) -> Tensor:
         per_sample_weights=depth.flatten()[plan.points],
         include_last_offset=True,
     )
+
+
+class _Pooled(torch.autograd.Function):
+    """The same by csrc/bev_pool.cpp."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, depth: Tensor, plan: PoolingPlan) -> Tensor:
+        features, depth = features.contiguous(), depth.contiguous()
+        ctx.save_for_backward(features, depth)
+        ctx.plan = plan
+        cells, channels = len(plan.offsets) - 1, features.shape[1]
+        out = features.new_empty(cells, channels)
+        arrays = map(native.pointer, (features, depth, plan.points_32, plan.rows, plan.offsets))
+        sizes = (native.integer(cells), native.integer(channels))
+        native.run("bevfuse_bev_pool", *arrays, *sizes, native.pointer(out), native.threads())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        (features, depth), plan = ctx.saved_tensors, ctx.plan
+        of_features, of_depth = torch.empty_like(features), torch.empty_like(depth)
+        arrays = map(native.pointer, (gradient.contiguous(), features, depth, plan.cells))
+        sizes = map(native.integer, (plan.pixels, plan.depths, features.shape[1]))
+        results = map(native.pointer, (of_features, of_depth))
+        native.run("bevfuse_bev_pool_backward", *arrays, *sizes, *results, native.threads())
+        return of_features, of_depth, None
 
 
 def bev_pool_plain(features: Tensor, depth: Tensor, cells: Tensor, count: int) -> Tensor:

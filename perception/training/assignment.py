@@ -12,7 +12,7 @@ from torch import Tensor
 
 from perception.config import Settings
 from perception.model.grid import BevGrid
-from perception.training.overlap import iou_3d
+from perception.ops.overlap import iou_3d
 
 EPSILON = 1e-12  # keeps logarithms finite
 

@@ -66,7 +66,8 @@ def train_on_nuscenes(
         config, _depth_stride(trainee), _paste_database(config, source, out, identity, fabric, progress)
     )
     schedule = Schedule(config.training, tuple(source.tokens), presence, fabric.world_size)
-    batches = partial(examples, source, maker, schedule, process=fabric.global_rank)
+    pinned = fabric.device.type == "cuda"
+    batches = partial(examples, source, maker, schedule, process=fabric.global_rank, pinned=pinned)
     say(f"{len(source)} frames, {schedule.steps} steps of {schedule.frames_a_step} frames on {fabric.device}")
     job = Job(trainee, schedule, batches, out, identity)
     with _Scalars(out, fabric) as scalars:

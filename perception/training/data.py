@@ -67,12 +67,13 @@ def classes_present(source: Source, min_points: int) -> np.ndarray:
 
 
 def examples(
-    source: Source, maker: ExampleMaker, schedule: Schedule, first_step: int, process: int
+    source: Source, maker: ExampleMaker, schedule: Schedule, first_step: int, process: int, pinned: bool = False
 ) -> Iterator[Example]:
-    """One process's batches from a step on, in order, whatever the number of workers."""
+    """One process's batches from a step on, in order, whatever the number of workers; `pinned` is for a GPU."""
     batches = _Batches(schedule, first_step, process)
     workers = schedule.settings.workers
-    yield from _made(_Examples(source, maker), workers, batch_sampler=batches, collate_fn=_merged_or_failed)
+    how = {"batch_sampler": batches, "collate_fn": _merged_or_failed, "pin_memory": pinned}
+    return _made(_Examples(source, maker), workers, **how)
 
 
 def objects_to_paste(source: Source, settings: PasteSettings, workers: int) -> Iterator[Objects]:

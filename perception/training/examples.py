@@ -29,8 +29,13 @@ class Example:
 
     def to(self, device: torch.device | str) -> Example:
         """The same with its tensors on another device; truth stays where it is."""
-        depth = None if self.depth is None else self.depth.to(device)
+        depth = None if self.depth is None else self.depth.to(device, non_blocking=True)
         return replace(self, batch=self.batch.to(device), depth=depth)
+
+    def pin_memory(self) -> Example:
+        """The same with its tensors in memory that a GPU reads by itself; a DataLoader calls this."""
+        depth = None if self.depth is None else self.depth.pin_memory()
+        return replace(self, batch=self.batch.pin_memory(), depth=depth)
 
 
 @dataclass(frozen=True)

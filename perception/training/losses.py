@@ -19,15 +19,15 @@ class Term:
     count: float  # what the total is an average over, such as the number of objects
 
 
-def gaussian_focal_sum(logits: Tensor, target: Tensor, alpha: float = 2.0, gamma: float = 4.0) -> Tensor:
-    """The penalty-reduced focal loss of heatmaps, summed (Law and Deng, CornerNet, ECCV 2018, equation 1).
+def gaussian_focal(logits: Tensor, target: Tensor, alpha: float = 2.0, gamma: float = 4.0) -> Tensor:
+    """The penalty-reduced focal loss of heatmaps, of each cell (Law and Deng, CornerNet, ECCV 2018, equation 1).
 
     logits and target of one shape; target is 1 at objects' centres and falls off to 0 around them.
     """
     p = logits.sigmoid().clamp(CLIP, 1 - CLIP)
     at_center = -p.log() * (1 - p) ** alpha
     elsewhere = -(1 - p).log() * p**alpha * (1 - target) ** gamma
-    return torch.where(target == 1, at_center, elsewhere).sum()
+    return torch.where(target == 1, at_center, elsewhere)
 
 
 def focal_sum(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -38,8 +38,7 @@ def focal_sum(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float 
     return (balance * wrong**gamma * F.binary_cross_entropy_with_logits(logits, target, reduction="none")).sum()
 
 
-def l1_sum(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Weighted absolute differences, summed; all (M, codes). NaN in the target is unknown and costs nothing."""
-    known = ~target.isnan()
+def l1(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Weighted absolute differences (M, codes), summed for each row (M,); NaN in the target is unknown, and is free."""
     difference = (predicted - target.nan_to_num()).abs() * weights
-    return difference[known].sum()
+    return torch.where(target.isnan(), 0.0, difference).sum(dim=1)

@@ -14,7 +14,7 @@ import torch
 
 from calibration.errors import InputError
 from calibration.files import written_whole
-from perception.training.overlap import overlap_bev
+from perception.ops.overlap import overlap_bev
 from perception.training.settings import PasteSettings
 from perception.types import Boxes3D, Frame
 

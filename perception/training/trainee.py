@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from calibration.errors import InputError
 from calibration.spelling import did_you_mean
@@ -120,6 +121,14 @@ def in_float32(outputs: object) -> object:
     return dataclasses.replace(outputs, **floats)
 
 
+def _widened(weight: Tensor, shape: torch.Size) -> Tensor:
+    """A matrix or kernel (out, in, ...) with zeros for the inputs it lacks; else as it is."""
+    same = weight.dim() == len(shape) > 1 and weight.shape[0] == shape[0] and weight.shape[2:] == shape[2:]
+    if not same or weight.shape[1] >= shape[1]:
+        return weight
+    return torch.cat([weight, weight.new_zeros(shape[0], shape[1] - weight.shape[1], *shape[2:])], dim=1)
+
+
 class WeightAverage:
     """The moving average of a network's weights and statistics: better than any of the weights it is made of.
 
@@ -134,11 +143,12 @@ class WeightAverage:
     def update(self, network: nn.Module, step: int) -> None:
         """Take in the weights after `step` steps; early ones count less, or they would never be forgotten."""
         decay = min(self.decay, step / (10 + step))
-        for name, tensor in network.state_dict().items():
-            if tensor.is_floating_point():
-                self.weights[name].lerp_(tensor, 1 - decay)
-            else:
-                self.weights[name].copy_(tensor)
+        pairs = [(self.weights[name], tensor) for name, tensor in network.state_dict().items()]
+        floats = [pair for pair in pairs if pair[1].is_floating_point()]
+        get_ema_multi_avg_fn(decay)(*map(list, zip(*floats, strict=True)), step)  # all at once
+        for average, tensor in pairs:
+            if not tensor.is_floating_point():
+                average.copy_(tensor)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Go on from these."""
@@ -149,11 +159,14 @@ class WeightAverage:
 def start_from(network: Network, checkpoints: Iterable[Mapping[str, Tensor]]) -> int:
     """Load what fits of each of these weights, later ones over earlier ones -> how many tensors were loaded.
 
+    Where the network takes more inputs than they know, behind those they know, the new ones count for nothing at first.
+
     An image backbone that they don't fill starts from the published weights its settings name, which aren't counted.
     """
     own, fitting = network.state_dict(), {}
     for weights in checkpoints:
-        fitting |= {name: w for name, w in weights.items() if name in own and own[name].shape == w.shape}
+        widened = {name: _widened(w, own[name].shape) for name, w in weights.items() if name in own}
+        fitting |= {name: w for name, w in widened.items() if own[name].shape == w.shape}
     lacking = own.keys() - fitting.keys()
     if any(name.startswith("camera_branch.backbone.") for name in lacking):
         load_pretrained = getattr(network.camera_branch.backbone, "load_pretrained", None)

@@ -34,7 +34,7 @@ class Settings(BaseSettings):
 
 
 class Pillars(nn.Module):
-    """Voxels (mean points of 5 columns: x, y, z, intensity, age) -> BEV map (B, stage_channels[-1], X / s, Y / s)."""
+    """Voxels (mean points: x, y, z, intensity, age, perhaps more from 0 to 1) -> BEV map (B, C, X / s, Y / s)."""
 
     def __init__(self, in_channels: int, grid: GridSettings, settings: Settings) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Pillars(nn.Module):
         self.out_channels = widths[-1]
 
     def forward(self, features: Tensor, coordinates: Tensor, batch: int) -> Tensor:
-        """features (V, 5); coordinates (V, 4) int64: frame, x, y, z; batch counts the frames."""
+        """features (V, >= 5); coordinates (V, 4) int64: frame, x, y, z; batch counts the frames."""
         described = self.describe(self._normalised(features, coordinates))
         if len(features) > 1 or not self.training:  # a single voxel has no variance
             described = self.bn(described)
@@ -70,7 +70,7 @@ class Pillars(nn.Module):
         xyz, intensity, age = features[:, :3], features[:, 3:4] / INTENSITY, features[:, 4:5] / AGE
         across = 2 * (xyz - self.lower) / (self.upper - self.lower) - 1
         within = 2 * ((xyz - self.lower) / self.voxel - coordinates[:, 1:]) - 1
-        return torch.cat([across, intensity, age, within[:, :2]], dim=1)
+        return torch.cat([across, intensity, age, within[:, :2], features[:, 5:]], dim=1)
 
     def _columns(self, coordinates: Tensor) -> Tensor:
         frame, x, y, _ = coordinates.T

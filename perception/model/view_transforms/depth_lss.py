@@ -56,14 +56,20 @@ def depth_images(batch: Batch, image_size: Pair) -> Tensor:
     images = batch.images.new_zeros(len(batch.images), height * width)
     image_from_lidar = (batch.image_from_camera @ batch.camera_from_lidar[:, :3]).float()  # (N, 3, 4)
     input_from_image = batch.input_from_image.float()
-    for i, frame in enumerate(batch.image_frame.tolist()):
-        projected = image_from_lidar[i, :, :3] @ batch.clouds[frame][:, :3].T + image_from_lidar[i, :, 3:]  # (3, M)
-        depth = projected[2]
-        pixels = input_from_image[i, :2, :2] @ (projected[:2] / depth) + input_from_image[i, :2, 2:]
-        inside = (pixels >= 0) & (pixels < pixels.new_tensor([[width], [height]])) & (depth > 1e-5)
-        inside = inside.all(dim=0)
-        u, v = pixels[:, inside].long()
-        _write_last(images[i], v * width + u, depth[inside])
+    of_frames = batch.image_frame.tolist()
+    for frame in sorted(set(of_frames)):
+        rows = slice(of_frames.index(frame), of_frames.index(frame) + of_frames.count(frame))  # ascending: see Batch
+        # One product after the other: all in one, their rounding would depend on the number of threads.
+        points = batch.clouds[frame][:, :3].T
+        projected = [matrix[:, :3] @ points + matrix[:, 3:] for matrix in image_from_lidar[rows]]
+        pixels = [
+            m[:2, :2] @ (p[:2] / p[2]) + m[:2, 2:] for m, p in zip(input_from_image[rows], projected, strict=True)
+        ]
+        pixels, depth = torch.stack(pixels), torch.stack([p[2] for p in projected])  # (n, 2, M), (n, M)
+        inside = (pixels >= 0) & (pixels < pixels.new_tensor([[width], [height]])) & (depth[:, None] > 1e-5)
+        image, point = torch.nonzero(inside.all(dim=1), as_tuple=True)  # points ascending in each image
+        u, v = pixels[image, :, point].long().T
+        _write_last(images[rows].view(-1), (image * height + v) * width + u, depth[image, point])
     return images.view(-1, 1, height, width)
 
 
@@ -71,10 +77,12 @@ def _write_last(image: Tensor, places: Tensor, values: Tensor) -> None:
     """image[places] = values, where for equal places the later value counts (plain indexing doesn't promise that)."""
     order = torch.arange(len(places), device=places.device)
     last = places.new_full((len(image),), -1).scatter_reduce_(0, places, order, "amax")
-    written = last >= 0
-    image[written] = values[last[written]]
+    image.copy_(torch.where(last >= 0, values[last.clamp(min=0)], image) if len(places) else image)
 
 
 def _block(in_channels: int, out_channels: int, kernel: int, stride: int) -> list[nn.Module]:
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2)
+    if kernel == stride == 1:
+        conv: nn.Module = PointwiseConv2d(in_channels, out_channels)
+    else:
+        conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2)
     return [conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]

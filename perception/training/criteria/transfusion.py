@@ -16,7 +16,7 @@ from perception.model.grid import BevGrid
 from perception.model.heads.transfusion import REGRESSION, Outputs, TransFusionHead
 from perception.training.assignment import CostSettings, assign
 from perception.training.heatmaps import center_cells, heatmap_targets
-from perception.training.losses import Term, focal_sum, gaussian_focal_sum, l1_sum
+from perception.training.losses import Term, focal_sum, gaussian_focal, l1
 from perception.types import Boxes3D
 
 
@@ -57,13 +57,13 @@ class Criterion:
             predicted.append(codes[frame, queries])
             wanted.append(regression_target(boxes.select(objects), self.grid))
         target = torch.from_numpy(np.concatenate(wanted)).to(codes)
-        heat_total = settings.heatmap_weight * gaussian_focal_sum(outputs.heatmap, heat)
+        heat_total = settings.heatmap_weight * gaussian_focal(outputs.heatmap, heat).sum()
         class_total = settings.class_weight * focal_sum(outputs.logits, classes)
-        box_total = settings.box_weight * l1_sum(torch.cat(predicted), target, target.new_tensor(settings.code_weights))
+        box_losses = l1(torch.cat(predicted), target, target.new_tensor(settings.code_weights))
         return [
             Term(heat_total, float((heat == 1).sum())),
             Term(class_total, len(target)),
-            Term(box_total, len(target)),
+            Term(settings.box_weight * box_losses.sum(), len(target)),
         ]
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception.ops.voxelize import voxelize
+from perception.ops.voxelize import _means_at_once, voxelize, voxelize_batch
 from tests.data import GOLDEN, needs
 from tests.golden import golden_config, golden_inputs, golden_results
 
@@ -124,3 +124,16 @@ def test_the_keyframe_has_as_many_voxels_as_in_the_public_code():
     grid, size = config.grid, (1440, 1440, 40)
     _, coordinates = voxelize(points, grid.lower, grid.voxel, size, limits.max_points_per_voxel, limits.max_voxels)
     assert len(coordinates) == golden_results("lidar")["num_voxels"]
+
+
+def test_clouds_looked_at_together_give_the_voxels_of_each():
+    """What a GPU does, on a CPU: one cloud after the other says what is right."""
+    generator = torch.Generator().manual_seed(3)
+    scale, grid = torch.tensor([12.0, 12, 5, 1, 1]), ((0.0, 0.0, 0.0), (0.5, 0.5, 1.0), (20, 20, 4))
+    clouds = [torch.rand(count, 5, generator=generator) * scale - 1 for count in (500, 0, 300)]
+    means, places = voxelize_batch(clouds, *grid)
+    assert torch.bincount(places[:, 0], minlength=3).tolist() == [len(voxelize(cloud, *grid)[0]) for cloud in clouds]
+    order = np.lexsort(places.numpy().T[::-1])
+    together, places_together = _means_at_once(clouds, *grid)
+    assert torch.equal(places_together, places[order])
+    torch.testing.assert_close(together, means[order])

@@ -15,10 +15,10 @@ from calibration.errors import InputError
 from perception.config import parse_config, plugin_names
 from perception.model.grid import BevGrid
 from perception.nuscenes import CLASS_NAMES as CLASSES
+from perception.ops.overlap import iou_3d
 from perception.training.assignment import CostSettings, assign
 from perception.training.criteria.centerpoint import nearer_heading
 from perception.training.heatmaps import heatmap_targets
-from perception.training.overlap import iou_3d
 from perception.training.settings import TrainingSettings
 from perception.training.trainee import criterion_settings
 from perception.types import Boxes3D
@@ -146,7 +146,7 @@ def test_headings_in_doubt_keep_their_axis():
 
 def test_the_share_that_faces_concerns_headings_alone():
     head, published = head_and_criterion("centerpoint")
-    forgiving = published.settings.model_copy(update={"facing": 0.0}).build(head)
+    forgiving = published.settings.model_copy(update={"facing": 0.6}).build(head)
     truth = [random_boxes(13), random_boxes(4, seed=1)]
     with torch.no_grad():
         outputs = head(torch.randn(2, 6, 32, 32))

@@ -10,9 +10,9 @@ import torch
 
 from calibration.errors import InputError
 from perception.config import parse_config
+from perception.ops.overlap import overlap_bev
 from perception.training.command import with_training
 from perception.training.examples import ExampleMaker
-from perception.training.overlap import overlap_bev
 from perception.training.paste import PasteDatabase, inside, objects_of
 from perception.training.settings import PasteSettings, TrainingSettings
 from perception.types import Boxes3D

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from calibration.errors import InputError
+from perception.model.lidar_encoders.pillars import Settings as Pillars
 from perception.model.network import Network
 from perception.model.view_transforms.depth_lss import depth_images
 from perception.training.examples import Example, ExampleMaker, merged
@@ -120,6 +121,17 @@ def test_weights_to_start_from_fill_what_fits():
     own, theirs = fused.state_dict(), lidar.state_dict()
     branch = [name for name in theirs if name.startswith("lidar_branch.")]
     assert all(torch.equal(own[name], theirs[name]) for name in branch)
+
+
+def test_inputs_that_the_weights_to_start_from_do_not_know_count_for_nothing():
+    tiny = tiny_config(cameras=False)
+    tiny = tiny.model_copy(update={"lidar_encoder": Pillars()})
+    spans = tiny.points.model_copy(update={"age_edges_s": (0.1, 0.2)})
+    before, after = Network(tiny).eval(), Network(tiny.model_copy(update={"points": spans})).eval()
+    assert start_from(after, [before.state_dict()]) == len(before.state_dict())
+    batch = two_scenes().batch
+    with torch.no_grad():
+        torch.testing.assert_close(after(batch).heatmap, before(batch).heatmap)
 
 
 def test_a_backbone_starts_from_its_published_weights_unless_others_fill_it():

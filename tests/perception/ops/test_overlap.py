@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from perception.training.overlap import corners_bev, iou_3d, overlap_bev
+from perception.ops.overlap import corners_bev, iou_3d, overlap_bev
 
 
 def box(x: float, y: float, z: float, length: float, width: float, height: float, yaw_deg: float = 0) -> torch.Tensor:

@@ -1,0 +1,47 @@
+#include "isa.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "common.h"
+
+namespace bevfuse {
+namespace {
+
+constexpr const char* NAMES[] = {"baseline", "avx2", "avx512", "avx512_bf16"};
+
+Isa of_processor() {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+                      __builtin_cpu_supports("popcnt");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (avx512 && __builtin_cpu_supports("avx512bf16")) return Isa::avx512_bf16;
+    if (avx512) return Isa::avx512;
+    if (avx2) return Isa::avx2;
+#endif
+    return Isa::baseline;
+}
+
+Isa chosen() {
+    const char* wanted = std::getenv("BEVFUSE_ISA");
+    const Isa best = of_processor();
+    for (int i = 0; wanted && i < 4; ++i) {
+        if (!std::strcmp(wanted, NAMES[i])) return std::min(best, static_cast<Isa>(i));
+    }
+    return best;
+}
+
+}  // namespace
+
+Isa best_isa() {
+    static const Isa isa = chosen();
+    return isa;
+}
+
+}  // namespace bevfuse
+
+BEVFUSE_EXPORT const char* bevfuse_isa() { return bevfuse::NAMES[static_cast<int>(bevfuse::best_isa())]; }

@@ -1,0 +1,93 @@
+"""The compiled kernels of csrc/: where they are, and how tensors get there.
+
+They are loaded with ctypes and get tensors' addresses, so nothing is copied. Without them (no compiler when bevfuse was
+installed) everything runs on torch, with the same results, and slower; so it does with BEVFUSE_KERNELS=off.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from calibration.errors import InputError
+
+OUT_OF_MEMORY = 1  # what a kernel returns then
+FOLDER = Path(__file__).parent
+
+_log = logging.getLogger(__name__)
+_forked = False
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The kernels, or None: where they weren't built or can't be loaded, which is said once, and where they are off."""
+    if os.environ.get("BEVFUSE_KERNELS") == "off":
+        return None
+    built = sorted(FOLDER.glob("_kernels*.so"))
+    try:
+        found = ctypes.CDLL(str(built[0])) if built else None
+    except OSError as error:
+        _log.warning("fast kernels: %s; torch is used, which is slower", error)
+        return None
+    if found is None:
+        fix = "install a C++ compiler, then bevfuse again"
+        _log.warning("fast kernels: expected %s, got none; torch is used, which is slower; %s", FOLDER, fix)
+    return found
+
+
+def runs_on(*tensors: Tensor) -> bool:
+    """Whether the kernels are there and take these: float32 numbers on a CPU."""
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors) and library() is not None
+
+
+def threads() -> int:
+    """How many to use: as many as torch does, but one in a forked process, which has none of its parent's."""
+    return 1 if _forked else torch.get_num_threads()
+
+
+def pointer(tensor: Tensor) -> ctypes.c_void_p:
+    """The address of a contiguous CPU tensor's numbers."""
+    if tensor.device.type != "cpu" or not tensor.is_contiguous():
+        got = f"{tensor.device}, strides {tensor.stride()} of shape {tuple(tensor.shape)}"
+        raise InputError("tensor for a kernel", "contiguous numbers on the CPU", got)
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+def integer(number: int) -> ctypes.c_int64:
+    return ctypes.c_int64(number)
+
+
+def require(what: str, tensor: Tensor, shape: tuple[int | None, ...], dtype: torch.dtype) -> None:
+    """InputError for a tensor of another shape (None: any number) or type, before a kernel reads beyond its end."""
+    fits = tensor.dim() == len(shape) and all(n in (None, m) for n, m in zip(shape, tensor.shape, strict=True))
+    if not fits or tensor.dtype != dtype:
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise InputError(what, f"({wanted}) {dtype}", f"{tuple(tensor.shape)} {tensor.dtype}")
+
+
+def run(function: str, *arguments: Any) -> None:
+    """Call a kernel that returns a status. Raises MemoryError."""
+    if getattr(library(), function)(*arguments) == OUT_OF_MEMORY:
+        raise MemoryError(f"{function}: expected memory for its work, got none; use smaller batches")
+
+
+def count_of(function: str, *arguments: Any) -> int:
+    """Call a kernel that returns a number of things."""
+    called = getattr(library(), function)
+    called.restype = ctypes.c_int64
+    return called(*arguments)
+
+
+def _note_fork() -> None:
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_note_fork)
