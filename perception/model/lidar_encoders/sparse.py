@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from perception.config import GridSettings
 from perception.config import Settings as BaseSettings
-from perception.ops.sparse import Kernel, SparseTensor, convolve
+from perception.ops.sparse import Epilogue, Kernel, SparseTensor, convolve
 
 SUBMANIFOLD = Kernel((3, 3, 3), submanifold=True)
 
@@ -45,7 +45,9 @@ class Settings(BaseSettings):
 class SparseEncoder(nn.Module):
     """Voxels on a grid of `size` (X, Y, Z) -> BEV map (B, out_channels, X / stride, Y / stride).
 
-    What is left of the height is folded into the channels: channel c at height d becomes c * depth + d.
+    What is left of the height is folded into the channels: channel c at height d becomes c * depth + d. The map lies
+    in memory channels last. `precision` is the type of the features after the stem, and of the map; the stem sees
+    metres, for which bfloat16 is too coarse.
     """
 
     def __init__(self, in_channels: int, size: tuple[int, int, int], settings: Settings) -> None:
@@ -65,14 +67,24 @@ class SparseEncoder(nn.Module):
         squeeze = Kernel((1, 1, 3), stride=(1, 1, 2))
         self.squeeze = SparseConvNormRelu(widths[-1], settings.out_channels, squeeze)
         self.out_channels = settings.out_channels * squeeze.output_size(size)[2]
+        self.precision = torch.float32
 
     def forward(self, features: Tensor, coordinates: Tensor, batch: int) -> Tensor:
         """features (N, in_channels); coordinates (N, 4) int64: frame, x, y, z; batch counts the frames."""
-        tensor = self.stem(SparseTensor(features, coordinates, self.size, batch))
+        tensor = self.stem(SparseTensor(features, coordinates, self.size, batch).sorted())
+        tensor = tensor.with_features(tensor.features.to(self.precision))
         for stage in self.stages:
             tensor = stage(tensor)
-        dense = self.squeeze(tensor).dense()  # (B, C, X, Y, Z)
-        return dense.permute(0, 1, 4, 2, 3).flatten(1, 2)
+        return _bird_view(self.squeeze(tensor))
+
+
+def _bird_view(tensor: SparseTensor) -> Tensor:
+    """(B, C * Z, X, Y), in memory (B, X, Y, C, Z): what isn't there is zero."""
+    (x, y, z), channels = tensor.size, tensor.features.shape[1]
+    frame, i, j, k = tensor.coordinates.unbind(1)
+    bev = tensor.features.new_zeros(tensor.batch * x * y, channels, z)
+    bev[(frame * x + i) * y + j, :, k] = tensor.features
+    return bev.view(tensor.batch, x, y, channels * z).permute(0, 3, 1, 2)
 
 
 class SparseConv(nn.Module):
@@ -84,8 +96,8 @@ class SparseConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, *kernel.size, in_channels))
         nn.init.kaiming_normal_(self.weight.flatten(1).detach())
 
-    def forward(self, tensor: SparseTensor) -> SparseTensor:
-        return convolve(tensor, self.weight, self.kernel)
+    def forward(self, tensor: SparseTensor, epilogue: Epilogue | None = None) -> SparseTensor:
+        return convolve(tensor, self.weight, self.kernel, epilogue)
 
 
 class SparseConvNormRelu(nn.Module):
@@ -97,8 +109,7 @@ class SparseConvNormRelu(nn.Module):
         self.bn = _norm(out_channels)
 
     def forward(self, tensor: SparseTensor) -> SparseTensor:
-        tensor = self.conv(tensor)
-        return tensor.with_features(_normalised(self.bn, tensor.features).relu())
+        return _conv_norm_relu(self.conv, self.bn, tensor)
 
 
 class SparseResidualBlock(nn.Module):
@@ -112,14 +123,29 @@ class SparseResidualBlock(nn.Module):
         self.bn2 = _norm(channels)
 
     def forward(self, tensor: SparseTensor) -> SparseTensor:
-        inner = self.conv1(tensor)
-        inner = inner.with_features(_normalised(self.bn1, inner.features).relu())
-        inner = self.conv2(inner)
-        return inner.with_features((_normalised(self.bn2, inner.features) + tensor.features).relu())
+        inner = _conv_norm_relu(self.conv1, self.bn1, tensor)
+        return _conv_norm_relu(self.conv2, self.bn2, inner, residual=tensor.features)
 
 
 def _norm(channels: int) -> nn.BatchNorm1d:
     return nn.BatchNorm1d(channels, eps=1e-3, momentum=0.01)
+
+
+def _conv_norm_relu(
+    conv: SparseConv, norm: nn.BatchNorm1d, tensor: SparseTensor, residual: Tensor | None = None
+) -> SparseTensor:
+    """relu(norm(conv(tensor)) + residual); where nothing is to be learned, in one pass."""
+    if not norm.training and not torch.is_grad_enabled():
+        return conv(tensor, Epilogue(*_as_scale_and_shift(norm), residual, relu=True))
+    out = conv(tensor)
+    features = _normalised(norm, out.features)
+    return out.with_features((features if residual is None else features + residual).relu())
+
+
+def _as_scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """What BatchNorm is in evaluation: x * scale + shift."""
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
 
 
 def _normalised(norm: nn.BatchNorm1d, features: Tensor) -> Tensor:

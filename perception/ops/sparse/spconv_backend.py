@@ -8,12 +8,12 @@ version 2.3.8 has a data race with more than one thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from perception.ops.sparse.tensor import Kernel, Rulebook
+from perception.ops.sparse.tensor import Epilogue, Kernel, Rulebook
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Pairs:
     rows: Tensor  # (2, offsets, N) int32, rows of the input and of the output
     counts: Tensor  # (offsets,) int32, how many of each offset's N are in use
     submanifold: bool
+    inverse: bool = False
 
 
 def build_rulebook(coordinates: Tensor, size: tuple[int, ...], batch: int, kernel: Kernel) -> Rulebook:
@@ -49,11 +50,22 @@ def build_rulebook(coordinates: Tensor, size: tuple[int, ...], batch: int, kerne
     return Rulebook(active, Pairs(rows, counts, kernel.submanifold))
 
 
-def convolve(features: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:
+def inverted(rulebook: Rulebook, coordinates: Tensor) -> Rulebook:
+    """The rulebook the other way round; `coordinates` are those that it was made from."""
+    return Rulebook(coordinates, None if rulebook.rules is None else replace(rulebook.rules, inverse=True))
+
+
+def convolve(features: Tensor, weight: Tensor, rulebook: Rulebook, epilogue: Epilogue | None = None) -> Tensor:
     """features (N, Cin), weight (Cout, kx, ky, kz, Cin) -> (M, Cout).
 
     Half precision is computed in float32, under autocast too: spconv knows no bfloat16 and would take float16 instead.
     """
+    with torch.cuda.device_of(features), torch.autocast(features.device.type, enabled=False):
+        sums = _sums(_at_least_float32(features), _at_least_float32(weight.to(features.dtype)), rulebook)
+        return (sums if epilogue is None else epilogue(sums)).to(features.dtype)
+
+
+def _sums(features: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:
     count = len(rulebook.coordinates)
     if rulebook.rules is None:
         return features.new_zeros(count, weight.shape[0])
@@ -62,9 +74,9 @@ def convolve(features: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:
 
     pairs: Pairs = rulebook.rules
     apply = functional.indice_subm_conv if pairs.submanifold else functional.indice_conv
-    with torch.cuda.device_of(features), torch.autocast(features.device.type, enabled=False):
-        inputs = [_at_least_float32(tensor).contiguous() for tensor in (features, weight)]
-        return apply(*inputs, pairs.rows, pairs.counts, count, ConvAlgo.Native).to(features.dtype)
+    if pairs.inverse:
+        apply = functional.indice_inverse_conv
+    return apply(features.contiguous(), weight.contiguous(), pairs.rows, pairs.counts, count, ConvAlgo.Native)
 
 
 def _any_output(coordinates: Tensor, size: tuple[int, ...], kernel: Kernel) -> bool:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from perception.ops.sparse.tensor import Kernel, Rulebook
+from calibration.errors import InputError
+from perception.ops.sparse.tensor import Epilogue, Kernel, Rulebook
 
 
 @dataclass(frozen=True)
@@ -25,20 +26,46 @@ class Pairs:
 
 
 def build_rulebook(coordinates: Tensor, size: tuple[int, ...], batch: int, kernel: Kernel) -> Rulebook:
-    """One Pairs an offset, offsets in the order of the weight's (kx, ky, kz)."""
+    """One Pairs an offset, offsets in the order of the weight's (kx, ky, kz).
+
+    Raises InputError for a voxel outside the grid or one that is there twice.
+    """
+    _require_voxels(coordinates, size, batch)
     build = _submanifold if kernel.submanifold else _strided
     return build(coordinates, size, kernel)
 
 
-def convolve(features: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:
-    """features (N, Cin), weight (Cout, kx, ky, kz, Cin) -> (M, Cout)."""
-    matrices = weight.flatten(1, 3).permute(1, 2, 0)  # (offsets, Cin, Cout)
-    out = features.new_zeros(len(rulebook.coordinates), weight.shape[0])
+def inverted(rulebook: Rulebook, coordinates: Tensor) -> Rulebook:
+    """The rulebook the other way round; `coordinates` are those that it was made from."""
+    return Rulebook(coordinates, tuple(Pairs(pairs.target, pairs.source) for pairs in rulebook.rules))
+
+
+def convolve(features: Tensor, weight: Tensor, rulebook: Rulebook, epilogue: Epilogue | None = None) -> Tensor:
+    """features (N, Cin), weight (Cout, kx, ky, kz, Cin) -> (M, Cout).
+
+    The result is of the features' type, sums are float32 at least.
+    """
+    matrices = weight.to(features.dtype).flatten(1, 3).permute(1, 2, 0)  # (offsets, Cin, Cout)
+    precise = torch.promote_types(features.dtype, torch.float32)
+    out = features.new_zeros(len(rulebook.coordinates), weight.shape[0], dtype=precise)
     for pairs, matrix in zip(rulebook.rules, matrices, strict=True):
         if len(pairs.source):
             product = features.index_select(0, pairs.source) @ matrix
-            out.index_add_(0, pairs.target, product.to(out.dtype))  # autocast multiplies in its own precision
-    return out
+            out.index_add_(0, pairs.target, product.to(precise))  # autocast multiplies in its own precision
+    return (out if epilogue is None else epilogue(out)).to(features.dtype)
+
+
+def _require_voxels(coordinates: Tensor, size: tuple[int, ...], batch: int) -> None:
+    inside = ((coordinates >= 0) & (coordinates < coordinates.new_tensor((batch, *size)))).all(dim=1)
+    if not bool(inside.all()):
+        row = int(torch.nonzero(~inside)[0])
+        got = f"{coordinates[row].tolist()} in row {row}"
+        raise InputError("sparse coordinates", f"frame, x, y, z inside {(batch, *size)}", got)
+    keys = torch.sort(_keys(coordinates, size)).values
+    twice = torch.nonzero(keys[1:] == keys[:-1])
+    if len(twice):
+        got = f"{_coordinates(keys[twice[0]], size)[0].tolist()} again"
+        raise InputError("sparse coordinates", "no voxel twice", got)
 
 
 def _submanifold(coordinates: Tensor, size: tuple[int, ...], kernel: Kernel) -> Rulebook:

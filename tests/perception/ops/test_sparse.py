@@ -1,11 +1,18 @@
-"""Sparse convolution is dense convolution of the tensor with its zeros, wherever an output voxel is active."""
+"""Sparse convolution is dense convolution of the tensor with its zeros, wherever an output voxel is active.
+
+Both back ends that a CPU has face these tests; of the native one they see the rulebooks, since it leaves float64 to
+torch's arithmetic. Its own is tested in test_sparse_native.py.
+"""
+
+import importlib
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from calibration.errors import InputError
-from perception.ops.sparse import Kernel, SparseTensor, convolve, torch_backend
+from perception.ops.native import library
+from perception.ops.sparse import Epilogue, Kernel, SparseTensor, convolve, convolve_inverse, torch_backend
 from perception.ops.sparse.tensor import backend_for
 from tests.perception.ops.voxels import KERNELS, SUBMANIFOLD, random_tensor, random_weight, sorted_by_voxel
 
@@ -17,6 +24,16 @@ MORE_KERNELS = KERNELS | {
 }
 kernels = pytest.mark.parametrize("kernel", MORE_KERNELS.values(), ids=MORE_KERNELS)
 model_kernels = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+
+
+@pytest.fixture(autouse=True, params=["torch_backend", "native_backend"])
+def backend(request, monkeypatch):
+    """The back end that serves the CPU."""
+    if request.param == "native_backend" and library() is None:
+        pytest.skip("the kernels were not built")
+    chosen = importlib.import_module(f"perception.ops.sparse.{request.param}")
+    monkeypatch.setattr("perception.ops.sparse.tensor.backend_for", lambda device: chosen)
+    return chosen
 
 
 def dense_convolution(dense: torch.Tensor, weight: torch.Tensor, kernel: Kernel) -> torch.Tensor:
@@ -140,15 +157,15 @@ def test_the_number_of_threads_does_not_change_a_bit():
     assert torch.equal(*results)
 
 
-def test_a_rulebook_is_made_once_for_the_same_voxels_and_kernel(monkeypatch):
+def test_a_rulebook_is_made_once_for_the_same_voxels_and_kernel(backend, monkeypatch):
     made = []
-    build = torch_backend.build_rulebook
+    build = backend.build_rulebook
 
     def counting(coordinates, size, batch, kernel):
         made.append(kernel)
         return build(coordinates, size, batch, kernel)
 
-    monkeypatch.setattr(torch_backend, "build_rulebook", counting)
+    monkeypatch.setattr(backend, "build_rulebook", counting)
     tensor = random_tensor(0, (8, 8, 5))
     first = convolve(tensor, random_weight(0, SUBMANIFOLD), SUBMANIFOLD)
     second = convolve(first, random_weight(1, SUBMANIFOLD, channels=3), SUBMANIFOLD)
@@ -210,4 +227,82 @@ def test_features_and_coordinates_must_fit(features, coordinates):
 def test_a_gpu_is_served_by_spconv_where_it_is_installed(installed, chosen, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
     assert backend_for(torch.device("cuda", 1)).__name__.endswith(chosen)
-    assert backend_for(torch.device("cpu")) is torch_backend
+
+
+@pytest.mark.parametrize(("built", "chosen"), [(True, "native_backend"), (False, "torch_backend")])
+def test_a_cpu_is_served_by_our_kernels_where_they_were_built(built, chosen, monkeypatch):
+    monkeypatch.setattr("perception.ops.sparse.tensor.library", lambda: object() if built else None)
+    assert backend_for(torch.device("cpu")).__name__.endswith(chosen)
+
+
+@pytest.mark.parametrize(
+    ("voxel", "expected"),
+    [
+        ((2, 0, 0, 0), "inside"),
+        ((-1, 0, 0, 0), "inside"),
+        ((0, 6, 0, 0), "inside"),
+        ((0, 0, -1, 0), "inside"),
+        ((1, 0, 0, 5), "inside"),
+        ((0, 0, 0, 2**62), "inside"),
+        ((0, -(2**63), 2**63 - 1, 0), "inside"),
+        ((0, 3, 3, 3), "no voxel twice"),
+    ],
+    ids=str,
+)
+@model_kernels
+def test_voxels_outside_the_grid_or_there_twice_are_named(kernel, voxel, expected):
+    coordinates = torch.tensor([(0, 3, 3, 3), (1, 3, 3, 3), voxel])
+    with pytest.raises(InputError, match=rf"sparse coordinates: expected .*{expected}.*, got \[{voxel[0]}, "):
+        convolve(SparseTensor(torch.zeros(3, 4), coordinates, (6, 6, 5), 2), random_weight(0, kernel), kernel)
+
+
+def test_sorted_changes_the_order_only():
+    cloud = random_tensor(0, (8, 8, 5))
+    in_order = cloud.sorted()
+    features, voxels = sorted_by_voxel(cloud)
+    assert torch.equal(in_order.coordinates, voxels)
+    assert torch.equal(in_order.features, features)
+
+
+@pytest.mark.parametrize("kernel", [KERNELS["halving"], KERNELS["squeezing z"], MORE_KERNELS["without overlap"]])
+def test_inverse_is_transposed_convolution_at_the_voxels_before(kernel):
+    fine = random_tensor(0, (8, 9, 7), channels=3)
+    coarse = convolve(fine, random_weight(1, kernel, channels=3, out=4), kernel)
+    weight = random_weight(2, kernel, channels=4, out=5)
+    back = convolve_inverse(coarse, weight, kernel, fine)
+    assert (back.coordinates is fine.coordinates, back.size) == (True, fine.size)
+    dense = F.conv_transpose3d(coarse.dense(), weight.permute(4, 0, 1, 2, 3), stride=kernel.stride)
+    low = [slice(pad, None) for pad in kernel.padding]
+    room = [pad for n in fine.size[::-1] for pad in (0, n)]  # voxels that no output sees stay zero
+    dense = F.pad(dense, room)[:, :, low[0], low[1], low[2]]
+    torch.testing.assert_close(back.features, at(dense, fine.coordinates))
+    cotangent = torch.randn_like(back.features)
+    of_sparse = torch.autograd.grad(back.features, (coarse.features, weight), cotangent, retain_graph=True)
+    of_dense = torch.autograd.grad(at(dense, fine.coordinates), (coarse.features, weight), cotangent)
+    torch.testing.assert_close(of_sparse, of_dense)
+
+
+def test_inverse_wants_the_voxels_that_the_convolution_gave():
+    kernel = KERNELS["halving"]
+    fine = random_tensor(0, (8, 8, 8), channels=3)
+    other = random_tensor(1, kernel.output_size(fine.size), channels=4)
+    with pytest.raises(InputError, match=r"sparse inverse convolution: expected the .* voxels"):
+        convolve_inverse(other, random_weight(2, kernel, channels=4), kernel, fine)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("parts", [(), ("scale",), ("shift",), ("residual",), ("scale", "shift", "residual")], ids=str)
+def test_an_epilogue_is_what_could_be_done_afterwards(parts, relu):
+    cloud = random_tensor(0, (8, 8, 5))
+    weight = random_weight(0, SUBMANIFOLD, out=6)
+    given = {"scale": torch.randn(6), "shift": torch.randn(6), "residual": torch.randn(len(cloud.features), 6)}
+    epilogue = Epilogue(**{name: given[name].double().requires_grad_() for name in parts}, relu=relu)
+    plain = convolve(cloud, weight, SUBMANIFOLD).features
+    expected = plain * given["scale"] if "scale" in parts else plain
+    expected = sum((given[name] for name in parts if name != "scale"), expected)
+    expected = expected.relu() if relu else expected
+    found = convolve(cloud, weight, SUBMANIFOLD, epilogue).features
+    torch.testing.assert_close(found, expected)
+    assert found.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(convolve(cloud, weight, SUBMANIFOLD, epilogue).features, expected)

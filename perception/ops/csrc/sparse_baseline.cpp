@@ -1,0 +1,26 @@
+// The inner loops for any processor: SSE2 on x86-64, NEON on aarch64.
+
+#include "sparse.h"
+
+namespace bevfuse::sparse {
+namespace {
+
+#define TARGET
+#define WIDTH 4
+#if defined(__aarch64__)
+#define VECTORS 4  // 32 registers
+#define ROWS(c) ((c) == 4 ? 6 : 8)
+#else
+#define VECTORS 2  // 16 registers
+#define ROWS(c) 4
+#endif
+#include "sparse_kernels.h"
+
+}  // namespace
+
+const Kernels& baseline_kernels() {
+    static const Kernels table{WIDTH, WIDTH * VECTORS, multiply, nullptr, outer, finish, find_pairs};
+    return table;
+}
+
+}  // namespace bevfuse::sparse
