@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from typing import NoReturn, TypeVar
 
 import typer
@@ -12,6 +13,15 @@ import typer
 from calibration.errors import InputError
 
 Item = TypeVar("Item")
+
+
+class Precision(str, Enum):
+    """What a detector computes in: perception.model.precision's, for commands whose --help must not load torch."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
 BAD_INPUT = 2
 INTERRUPTED = 130  # what shells report after Ctrl-C
 

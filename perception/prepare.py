@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,24 +18,31 @@ from perception.types import POINT_COLUMNS, CameraImage, Frame, PointCloud
 def prepare(frames: Sequence[Frame], config: DetectorConfig) -> Batch:
     """The tensors of these frames, on the CPU; sensors a frame lacks or the configuration doesn't use are left out."""
     clouds = tuple(torch.from_numpy(points_in_range(frame.cloud, config.grid)) for frame in frames)
-    images, rows = [], []
-    for index, frame in enumerate(frames):
-        for name in config.images.cameras if config.images else ():
-            if name in frame.cameras:
-                camera = rectified(frame.cameras[name])
-                images.append(network_image(camera.image, config.images))
-                rows.append((index, camera, input_from_image(camera.image, config.images)))
+    names = config.images.cameras if config.images else ()
+    taken = [
+        (index, frame.cameras[name]) for index, frame in enumerate(frames) for name in names if name in frame.cameras
+    ]
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # Pillow and OpenCV let others run meanwhile
+        rows = list(threads.map(partial(_prepared, settings=config.images), taken))
     width, height = config.images.size if config.images else (0, 0)
-    stacked = np.stack(images) if images else np.zeros((0, 3, height, width), np.float32)
+    stacked = np.stack([image for *_, image in rows]) if rows else np.zeros((0, 3, height, width), np.float32)
     return Batch(
         size=len(frames),
         clouds=clouds,
         images=torch.from_numpy(stacked),
-        image_frame=torch.tensor([index for index, _, _ in rows], dtype=torch.int64),
-        camera_from_lidar=_stack([camera.camera_from_lidar.matrix for _, camera, _ in rows], 4),
-        image_from_camera=_stack([camera.intrinsics.matrix for _, camera, _ in rows], 3),
-        input_from_image=_stack([matrix for _, _, matrix in rows], 3),
+        image_frame=torch.tensor([index for index, *_ in rows], dtype=torch.int64),
+        camera_from_lidar=_stack([camera.camera_from_lidar.matrix for _, camera, *_ in rows], 4),
+        image_from_camera=_stack([camera.intrinsics.matrix for _, camera, *_ in rows], 3),
+        input_from_image=_stack([matrix for _, _, matrix, _ in rows], 3),
     )
+
+
+def _prepared(
+    taken: tuple[int, CameraImage], settings: ImageSettings
+) -> tuple[int, CameraImage, np.ndarray, np.ndarray]:
+    """The frame's index, the camera as a pinhole one, its pixel transform and what the network sees."""
+    index, camera = taken[0], rectified(taken[1])
+    return index, camera, input_from_image(camera.image, settings), network_image(camera.image, settings)
 
 
 def points_in_range(cloud: PointCloud | None, grid: GridSettings) -> np.ndarray:

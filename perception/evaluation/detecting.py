@@ -41,6 +41,7 @@ class Settings:
     config: Path
     checkpoint: Path
     device: str = "cpu"  # "cuda" is each process's own
+    precision: str = "fp32"  # or "bf16"
     allow_missing: bool = False
 
 
@@ -78,6 +79,7 @@ def _identity(settings: Settings, truth: Truth, world: int) -> str:
         (settings.config, settings.checkpoint, *tables),
         tokens=hashlib.sha256("\n".join(truth.tokens).encode()).hexdigest(),
         device=settings.device,
+        precision=settings.precision,
         allow_missing=settings.allow_missing,
         processes=world,
     )
@@ -110,7 +112,7 @@ def _detect_share(
         shutil.rmtree(folder)
     tokens = truth.tokens[process.rank :: process.world]
     device = f"cuda:{process.local_rank}" if settings.device == "cuda" and process.world > 1 else settings.device
-    detector = load_detector(settings.config, settings.checkpoint, device)
+    detector = load_detector(settings.config, settings.checkpoint, device, settings.precision)
     if tokens:
         source = _source(detector.config, truth, tokens, settings.allow_missing)
         options = OutputOptions(pictures=False)

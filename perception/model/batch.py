@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,15 +36,3 @@ class Batch:
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         tensors = (self.images, self.image_frame, self.camera_from_lidar, self.image_from_camera, self.input_from_image)
         return Batch(self.size, tuple(map(change, self.clouds)), *map(change, tensors))
-
-
-def in_full_precision(geometry: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The same function of a Batch and more, without autocast: bfloat16 would round 50 m to a quarter of a metre."""
-
-    @functools.wraps(geometry)
-    def guarded(*arguments: Any) -> Tensor:
-        device = next(argument.images.device for argument in arguments if isinstance(argument, Batch))
-        with torch.autocast(device.type, enabled=False):
-            return geometry(*arguments)
-
-    return guarded

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from calibration.errors import InputError
 from perception.config import Pair, Settings
-from perception.model.batch import Batch, in_full_precision
+from perception.model.batch import Batch
 from perception.model.grid import BevGrid
+from perception.model.precision import in_full_precision
 from perception.ops.bev_pool import PoolingPlan, bev_pool
 
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from calibration.errors import InputError
 from perception.config import DetectorConfig
-from perception.model.batch import Batch, in_full_precision
+from perception.model.batch import Batch
 from perception.model.bev_decoder import BevDecoder
 from perception.model.grid import BevGrid
+from perception.model.precision import in_full_precision
 from perception.ops.voxelize import voxelize_batch
 from perception.types import POINT_COLUMNS
 
@@ -76,10 +77,10 @@ class LidarBranch(nn.Module):
         self.grid = self.grid.coarser(self.encoder.stride)
         self.out_channels = self.encoder.out_channels
 
-    @in_full_precision  # points are metres, and spconv knows no bfloat16
     def forward(self, batch: Batch) -> Tensor:
         return self.encoder(*self.voxels(batch), batch.size)
 
+    @in_full_precision
     def voxels(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean point (V, 5) of each voxel of all clouds, with shares by age if so configured (V, 5 + spans).
 

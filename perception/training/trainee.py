@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from collections.abc import Iterable, Mapping
 
@@ -13,7 +12,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from calibration.errors import InputError
 from calibration.spelling import did_you_mean
 from perception.config import DetectorConfig, plugin_names
+from perception.model.inference import lay_channels_last
 from perception.model.network import Network
+from perception.model.precision import autocast, in_float32
 from perception.training.depth import depth_term
 from perception.training.examples import Example
 from perception.training.losses import Term
@@ -37,9 +38,8 @@ class Trainee(nn.Module):
         self.names = (*self.criterion.names, *(["depth"] if self.lift is not None else []))
         for part in self.settings.frozen:
             part_of(self.network, part, "training.frozen").requires_grad_(False)
-        for module in self.network.modules() if self.settings.channels_last else ():
-            if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):  # those are matrix products here
-                module.to(memory_format=torch.channels_last)
+        if self.settings.channels_last:
+            lay_channels_last(self.network)
 
     def _lift(self) -> nn.Module:
         """The view transform, from now on keeping its last depth logits."""
@@ -61,7 +61,7 @@ class Trainee(nn.Module):
 
     def forward(self, example: Example) -> tuple[Tensor, Tensor]:
         device = example.batch.images.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+        with autocast(device, self.settings.precision):
             outputs = self.network(example.batch)
         terms = self.criterion(in_float32(outputs), list(example.boxes))
         if self.lift is not None:
@@ -112,13 +112,6 @@ def part_of(network: nn.Module, name: str, what: str) -> nn.Module | nn.Paramete
     if name not in modules or not name:
         raise InputError(what, "a part of the network", repr(name), did_you_mean(name, filter(None, modules)))
     return modules[name]
-
-
-def in_float32(outputs: object) -> object:
-    """A head's Outputs with all that autocast made shorter back in float32."""
-    tensors = {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
-    floats = {name: tensor.float() for name, tensor in tensors.items() if tensor.is_floating_point()}
-    return dataclasses.replace(outputs, **floats)
 
 
 def _widened(weight: Tensor, shape: torch.Size) -> Tensor:

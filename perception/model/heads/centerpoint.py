@@ -149,10 +149,11 @@ class CenterPointHead(nn.Module):
     def _decode_group(self, heat: Tensor, outputs: Outputs, frame: int, group: int) -> tuple[Tensor, ...]:
         """Centres, sizes, yaws, velocities, scores and labels of one group's boxes."""
         cells = heat[0].numel()
-        scores, ranked = torch.sort(heat.flatten(), descending=True, stable=True)
-        count = min(self.settings.candidates, int((scores > 0).sum()))
-        scores, place = scores[:count], ranked[:count] % cells
-        labels = torch.tensor(self.labels[group], device=heat.device)[ranked[:count] // cells]
+        flat = heat.flatten()
+        peaks = torch.nonzero(flat > 0).squeeze(1)  # about a tenth of all: sorting these is what takes time
+        scores, order = torch.sort(flat[peaks], descending=True, stable=True)
+        scores, ranked = scores[: self.settings.candidates], peaks[order[: self.settings.candidates]]
+        place, labels = ranked % cells, torch.tensor(self.labels[group], device=heat.device)[ranked // cells]
         at = {name: getattr(outputs, name)[frame, group].flatten(1)[:, place].T for name in REGRESSION}
         corner = torch.stack([place // self.grid.size_y, place % self.grid.size_y], dim=1)
         lower = at["offset"].new_tensor([self.grid.lower_x, self.grid.lower_y])

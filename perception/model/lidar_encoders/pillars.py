@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from perception.config import GridSettings
 from perception.config import Settings as BaseSettings
 from perception.model.layers import conv_norm_relu
+from perception.model.precision import in_full_precision
 
 INTENSITY = 255.0  # brings the column to 0..1
 AGE = 0.5  # s, of the oldest of ten sweeps: the same
@@ -51,16 +52,21 @@ class Pillars(nn.Module):
 
     def forward(self, features: Tensor, coordinates: Tensor, batch: int) -> Tensor:
         """features (V, >= 5); coordinates (V, 4) int64: frame, x, y, z; batch counts the frames."""
-        described = self.describe(self._normalised(features, coordinates))
-        if len(features) > 1 or not self.training:  # a single voxel has no variance
-            described = self.bn(described)
-        columns, pillars = pooled(described.relu(), self._columns(coordinates))
+        columns, pillars = pooled(self._described(features, coordinates), self._columns(coordinates))
         x, y, _ = self.size
         canvas = pillars.new_zeros(batch * x * y, pillars.shape[1]).index_copy(0, columns, pillars)
         bev = self.stages(canvas.view(batch, x, y, -1).permute(0, 3, 1, 2))
         seen = torch.zeros(batch, dtype=torch.bool, device=bev.device)
         seen[coordinates[:, 0]] = True
         return bev * seen[:, None, None, None]
+
+    @in_full_precision
+    def _described(self, features: Tensor, coordinates: Tensor) -> Tensor:
+        """Each voxel on its own: (V, channels)."""
+        described = self.describe(self._normalised(features, coordinates))
+        if len(features) > 1 or not self.training:  # a single voxel has no variance
+            described = self.bn(described)
+        return described.relu()
 
     def _normalised(self, features: Tensor, coordinates: Tensor) -> Tensor:
         """All columns to about -1..1, and the mean point's place in its cell (V, in_channels + 2).

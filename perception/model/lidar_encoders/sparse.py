@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from perception.config import GridSettings
 from perception.config import Settings as BaseSettings
+from perception.model.precision import in_full_precision
 from perception.ops.sparse import Epilogue, Kernel, SparseTensor, convolve
 
 SUBMANIFOLD = Kernel((3, 3, 3), submanifold=True)
@@ -69,6 +70,7 @@ class SparseEncoder(nn.Module):
         self.out_channels = settings.out_channels * squeeze.output_size(size)[2]
         self.precision = torch.float32
 
+    @in_full_precision
     def forward(self, features: Tensor, coordinates: Tensor, batch: int) -> Tensor:
         """features (N, in_channels); coordinates (N, 4) int64: frame, x, y, z; batch counts the frames."""
         tensor = self.stem(SparseTensor(features, coordinates, self.size, batch).sorted())

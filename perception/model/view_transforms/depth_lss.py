@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from perception.config import Pair
-from perception.model.batch import Batch, in_full_precision
+from perception.model.batch import Batch
 from perception.model.layers import PointwiseConv2d
 from perception.model.lift_splat import LiftSplat, LiftSplatSettings
+from perception.model.precision import in_full_precision
 
 
 class Settings(LiftSplatSettings):

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from perception.config import Pair
-from perception.model.batch import Batch, in_full_precision
+from perception.model.batch import Batch
 from perception.model.layers import PointwiseConv2d, conv_norm_relu
 from perception.model.lift_splat import LiftSplat, LiftSplatSettings
+from perception.model.precision import in_full_precision
 
 BLUR = 0.1  # standard deviation of the road's depth, of its logarithm: roads aren't flat, and a pixel sees some metres
 

@@ -1,0 +1,58 @@
+"""A network made ready to run and not to be trained: the same results, sooner.
+
+A BatchNorm behind a convolution is a factor and an offset for each of its channels, which its weights and bias can hold
+just as well (they are folded); and convolutions over maps are faster where a place's channels lie side by side.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from perception.model.layers import ConvNormAct
+from perception.model.precision import Precision
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def for_inference(network: nn.Module, precision: Precision = "fp32") -> nn.Module:
+    """The network itself, changed: in evaluation, without gradients, norms folded, maps channels last.
+
+    With "bf16" sparse convolutions take bfloat16 features; the rest is autocast's part, see Detector.
+    """
+    network.eval().requires_grad_(False)
+    for module in list(network.modules()):
+        fold_norms(module)
+    lay_channels_last(network)
+    if precision == "bf16":
+        for module in network.modules():
+            if isinstance(getattr(module, "precision", None), torch.dtype):
+                module.precision = torch.bfloat16
+    return network
+
+
+def fold_norms(module: nn.Module) -> None:
+    """Fold the norms of this very module, not of its parts, into the convolutions before them."""
+    if isinstance(module, ConvNormAct):
+        pairs = [("conv", "bn")]
+    elif isinstance(module, nn.Sequential):
+        names = list(dict(module.named_children()))
+        pairs = list(pairwise(names))
+    else:
+        return
+    for conv, norm in pairs:
+        before, after = getattr(module, conv), getattr(module, norm)
+        if isinstance(before, CONVOLUTIONS) and isinstance(after, NORMS):
+            setattr(module, conv, fuse_conv_bn_eval(before, after, isinstance(before, nn.ConvTranspose2d)))
+            setattr(module, norm, nn.Identity())
+
+
+def lay_channels_last(network: nn.Module) -> None:
+    """Lay the weights of convolutions over maps so that their maps have the channels last in memory."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):  # those are matrix products here
+            module.to(memory_format=torch.channels_last)

@@ -1,0 +1,45 @@
+"""In which precision what is computed: most of a network bears bfloat16, geometry and points in metres don't."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from perception.model.batch import Batch
+
+Precision = Literal["fp32", "bf16"]
+Result = TypeVar("Result")
+Outputs = TypeVar("Outputs")
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which convolutions and products are computed in `precision`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def in_full_precision(function: Callable[..., Result]) -> Callable[..., Result]:
+    """The same function of a Batch or of tensors, without autocast: bfloat16 would round 50 m to a quarter of one."""
+
+    @functools.wraps(function)
+    def guarded(*arguments: Any) -> Result:
+        with torch.autocast(_device_of(arguments).type, enabled=False):
+            return function(*arguments)
+
+    return guarded
+
+
+def _device_of(arguments: Iterable[Any]) -> torch.device:
+    tensors = (argument.images if isinstance(argument, Batch) else argument for argument in arguments)
+    return next(tensor.device for tensor in tensors if isinstance(tensor, Tensor))
+
+
+def in_float32(outputs: Outputs) -> Outputs:
+    """A head's Outputs with all that autocast made shorter back in float32."""
+    tensors = {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
+    floats = {name: tensor.float() for name, tensor in tensors.items() if tensor.is_floating_point()}
+    return dataclasses.replace(outputs, **floats)
