@@ -57,7 +57,7 @@ ALWAYS_INLINE void sum_cells(const float* features, const float* depth, const in
     }
 }
 
-ALWAYS_INLINE float total(Lanes lanes) {
+ALWAYS_INLINE float total(const Lanes& lanes) {
     float sum = 0;
     for (int i = 0; i < LANES; ++i) sum += lanes[i];
     return sum;
@@ -133,7 +133,7 @@ ALWAYS_INLINE void pixels_back(const float* gradient, const float* features, con
 VERSION(baseline, )
 #if defined(__x86_64__)
 VERSION(avx2, __attribute__((target("avx2,fma"))))
-VERSION(avx512, __attribute__((target("avx2,fma,avx512f,avx512dq,avx512vl,prefer-vector-width=512"))))
+VERSION(avx512, __attribute__((target("avx2,fma,avx512f,avx512dq,avx512vl" BEVFUSE_WHOLE_VECTORS))))
 #endif
 
 using Cells = void (*)(CELLS_ARGUMENTS);

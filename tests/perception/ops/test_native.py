@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 
@@ -237,12 +238,23 @@ def test_every_kind_of_processor_and_none_give_the_same(tmp_path):
 
 def test_kernels_that_are_not_there_are_missed_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(native, "FOLDER", tmp_path)
+    monkeypatch.delenv("BEVFUSE_KERNELS", raising=False)
     without = native.library.__wrapped__
     assert without() is None
     assert "torch is used, which is slower; install a C++ compiler" in caplog.text
     (tmp_path / "_kernels.so").write_bytes(b"no library")
     assert without() is None
     assert "_kernels.so" in caplog.text
+
+
+def test_a_library_may_be_named_and_is_then_the_one(tmp_path, monkeypatch):
+    copy = tmp_path / "others.so"
+    shutil.copy(native.library()._name, copy)
+    monkeypatch.setenv("BEVFUSE_KERNELS", str(copy))
+    assert native.library.__wrapped__()._name == str(copy)
+    monkeypatch.setenv("BEVFUSE_KERNELS", str(tmp_path / "missing.so"))
+    with pytest.raises(InputError, match=r"BEVFUSE_KERNELS: expected off or the path .* got .*missing.so"):
+        native.library.__wrapped__()
 
 
 @pytest.mark.parametrize("tensor", [torch.zeros(4, 6)[:, ::2], torch.zeros(4, 6).T])
