@@ -164,6 +164,7 @@ BEVFUSE_EXPORT int bevfuse_bev_pool(const float* features, const float* depth, c
                                     const int32_t* rows, const int64_t* offsets, int64_t cells, int64_t channels,
                                     float* out, int threads) {
     const auto run = bevfuse::best_cells();
+    bevfuse::expect_whole(out, cells * channels * static_cast<int64_t>(sizeof(float)));
     bevfuse::share(threads, cells, 512, [&](int64_t first, int64_t end) {
         run(features, depth, points, rows, offsets, first, end, channels, out);
     });
@@ -176,6 +177,8 @@ BEVFUSE_EXPORT int bevfuse_bev_pool_backward(const float* gradient, const float*
                                              const int32_t* cells, int64_t pixels, int64_t depths, int64_t channels,
                                              float* of_features, float* of_depth, int threads) {
     const auto run = bevfuse::best_pixels();
+    bevfuse::expect_whole(of_features, pixels * channels * static_cast<int64_t>(sizeof(float)));
+    bevfuse::expect_whole(of_depth, pixels * depths * static_cast<int64_t>(sizeof(float)));
     bevfuse::share(threads, pixels, 64, [&](int64_t first, int64_t end) {
         run(gradient, features, depth, cells, first, end, depths, channels, of_features, of_depth);
     });
