@@ -60,6 +60,19 @@ bool overlap_more(const Rectangle& a, const Rectangle& b, double threshold) {
     return both > 0 && shared / both > threshold;
 }
 
+// Whether the circles around two rectangles touch, else nor do they.
+inline bool near(const Rectangle& a, double x, double y, double reach) {
+    const double dx = a.center.x - x, dy = a.center.y - y, both = a.reach + reach;
+    return dx * dx + dy * dy < both * both;
+}
+
+// Whether any of `count` rectangles is; without a branch, for vectors.
+inline bool any_near(const Rectangle& a, const double* x, const double* y, const double* reach, int64_t count) {
+    int64_t any = 0;
+    for (int64_t k = 0; k < count; ++k) any |= near(a, x[k], y[k], reach[k]);
+    return any != 0;
+}
+
 }  // namespace
 }  // namespace bevfuse
 
@@ -92,15 +105,10 @@ BEVFUSE_EXPORT int64_t bevfuse_rotated_nms(const double* boxes, int64_t count, d
         bool free = true;
         for (int64_t first = 0; first < found && free; first += 64) {
             const int64_t end = first + 64 < found ? first + 64 : found;
-            bool near[64];
-            int any = 0;
-            for (int64_t k = first; k < end; ++k) {
-                const double dx = own.center.x - x[k], dy = own.center.y - y[k], both = own.reach + reach[k];
-                near[k - first] = dx * dx + dy * dy < both * both;
-                any |= near[k - first];
-            }
-            for (int64_t k = first; any && k < end && free; ++k) {
-                free = !(near[k - first] && bevfuse::overlap_more(own, rectangles[k], threshold));
+            if (!bevfuse::any_near(own, x + first, y + first, reach + first, end - first)) continue;
+            for (int64_t k = first; k < end && free; ++k) {
+                free = !(bevfuse::near(own, x[k], y[k], reach[k]) &&
+                         bevfuse::overlap_more(own, rectangles[k], threshold));
             }
         }
         if (!free) continue;

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from calibration.errors import InputError
 from perception.ops import native, nms
-from perception.ops.bev_pool import PoolingPlan, bev_pool, bev_pool_torch
+from perception.ops.bev_pool import PoolingPlan, bev_pool, bev_pool_torch, sorted_torch
 from perception.ops.nms import circle_nms, iou_bev, rotated_nms
 from perception.ops.voxelize import voxelize, voxelize_torch
 
@@ -109,6 +109,23 @@ def test_pooled_maps_and_gradients_are_the_twins(seed, pixels, depths, channels,
         results.append([out.detach(), *(tensor.grad for tensor in inputs)])
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@given(numbers, st.integers(0, 40), st.integers(0, 9), st.integers(0, 30))
+@settings(deadline=None)
+def test_plans_are_the_twins(seed, pixels, depths, cells):
+    places = torch.randint(-3, max(cells, 1), (pixels, depths), generator=generator(seed))
+    places = places.clamp(max=cells - 1)
+    plan = PoolingPlan.of(places.T.contiguous().T, cells)
+    assert all(map(torch.equal, (plan.points, plan.rows, plan.offsets), sorted_torch(places, cells)))
+
+
+@pytest.mark.parametrize("wild", [5, 6, 2**31, 2**63 - 1])
+def test_a_cell_beyond_the_map_is_an_input_error(wild):
+    places = torch.tensor([[0, -(2**63), 4, wild]])
+    for make in (PoolingPlan.of, sorted_torch):
+        with pytest.raises(InputError, match=f"cells to pool into: expected below 5, or negative for none, got {wild}"):
+            make(places, 5)
 
 
 def test_pooling_does_not_depend_on_the_number_of_threads():
