@@ -2,6 +2,7 @@
 //
 // Channels are held in registers, 16 floats wide, while all points of a cell (or depths of a pixel) are gone through.
 // Each cell and each pixel is one thread's, from its first point to its last: sums don't depend on their number.
+#include <algorithm>
 #include <cstring>
 
 #include "common.h"
@@ -92,7 +93,7 @@ ALWAYS_INLINE void pixels_back(const float* gradient, const float* features, con
         const float *f = features + pixel * channels, *w = depth + pixel * depths;
         const int32_t* at = cells + pixel * depths;
         float *gf = of_features + pixel * channels, *gw = of_depth + pixel * depths;
-        std::memset(gw, 0, depths * sizeof(float));
+        std::fill_n(gw, depths, 0.0f);
         int64_t c = 0;
         for (; c + 5 * LANES <= channels; c += 5 * LANES) {
             pixel_back<5>(gradient + c, f + c, w, at, depths, channels, gf + c, gw);

@@ -28,7 +28,8 @@ Rectangle rectangle_of(const double* box) {
 
 // Area of what two rectangles share: one is cut along each side of the other (Sutherland and Hodgman, 1974).
 double shared_area(const Rectangle& a, const Rectangle& b) {
-    Point polygon[16], cut[16];
+    // At most 8 corners, by mathematics; where rounding bends a side, four cuts may make 4 corners 6, 9, 13 and 19.
+    Point polygon[19], cut[19];
     int corners = 4;
     for (int i = 0; i < 4; ++i) polygon[i] = a.corners[i];
     for (int side = 0; side < 4 && corners; ++side) {
