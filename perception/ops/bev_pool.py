@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -88,13 +90,16 @@ def _beyond(cell: int, count: int) -> InputError:
 def bev_pool(features: Tensor, depth: Tensor, plan: PoolingPlan) -> Tensor:
     """features (P, C), depth (P, D) -> (cells, C): for each cell, the sum of depth[p, d] * features[p] over its points.
 
-    Differentiable in both; needs no memory beyond its result and K indices. Raises InputError for tensors that don't
+    Differentiable in both; needs no memory beyond its result and K indices. In float32, on a CPU by our kernels where
+    they were built, on a GPU by Triton where it is installed; else by torch. Raises InputError for tensors that don't
     fit the plan.
     """
     require("features to pool", features, (plan.pixels, None), features.dtype)
     require("depth to pool", depth, (plan.pixels, plan.depths), features.dtype)
     if native.runs_on(features, depth):
         return _Pooled.apply(features, depth, plan)
+    if features.is_cuda and features.dtype == torch.float32 and find_spec("triton"):
+        return import_module("perception.ops.bev_pool_triton").Pooled.apply(features, depth, plan)
     return bev_pool_torch(features, depth, plan)
 
 

@@ -1,4 +1,4 @@
-"""Gives the kernels what nobody should: `python -m tests.perception.ops.fuzz ROUNDS`, with kernels built to find faults.
+"""What nobody should give the kernels: `python -m tests.perception.ops.fuzz ROUNDS`, with kernels built to find faults.
 
 Every call must compute or refuse, with an InputError. Whether it reads or writes beyond its arrays is for
 AddressSanitizer to say (`make sanitize`).
