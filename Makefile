@@ -17,13 +17,14 @@ SANITIZE := -std=c++17 -O1 -g1 -fopenmp -ffp-contract=fast -Iperception/ops/csrc
 CHECK := tests/perception/ops/check_kernels.cpp
 PRELOADED = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so)
 
-.PHONY: help demo test lint sanitize clean
+.PHONY: help demo test lint sanitize aarch64 clean
 
 help:
 	@echo "make demo    environment, a small simulated city, three detectors in it, and a report: out/demo/report.html"
 	@echo "make test    environment in $(VENV), then the test suite (PYTEST_ARGS='-k camera -x' narrows it)"
 	@echo "make lint    ruff: rules and format"
 	@echo "make sanitize  the kernels under Address-, UndefinedBehavior- and ThreadSanitizer; needs g++ and clang++"
+	@echo "make aarch64   the kernels on an emulated ARM processor; needs g++-aarch64-linux-gnu and qemu-user"
 	@echo "make clean   remove the environment and everything built"
 
 demo: $(DEMO_INSTALLED)
@@ -46,6 +47,15 @@ sanitize: $(INSTALLED) $(SANITIZED)/kernels.so $(SANITIZED)/races
 	done
 	env BEVFUSE_KERNELS=$(SANITIZED)/kernels.so ASAN_OPTIONS=detect_leaks=0 \
 	    LD_PRELOAD='$(PRELOADED)' $(VENV)/bin/python -m pytest tests/perception/ops $(PYTEST_ARGS)
+
+# The kernels on another processor, emulated: apt-get install g++-aarch64-linux-gnu qemu-user.
+aarch64: build/aarch64/check_kernels
+	qemu-aarch64 $<
+
+build/aarch64/check_kernels: $(KERNELS) $(CHECK)
+	mkdir -p $(@D)
+	aarch64-linux-gnu-g++ -std=c++17 -O3 -fopenmp -ffp-contract=fast -Iperception/ops/csrc -static \
+	    $(CHECK) perception/ops/csrc/*.cpp -o $@
 
 $(SANITIZED)/kernels.so: $(KERNELS)
 	mkdir -p $(SANITIZED)

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "common.h"
+#include "isa.h"
 
 namespace bevfuse {
 namespace {
@@ -61,17 +62,44 @@ bool overlap_more(const Rectangle& a, const Rectangle& b, double threshold) {
     return both > 0 && shared / both > threshold;
 }
 
-// Whether the circles around two rectangles touch, else nor do they.
+// Whether the circles around two rectangles overlap; if not, nor do they.
 inline bool near(const Rectangle& a, double x, double y, double reach) {
     const double dx = a.center.x - x, dy = a.center.y - y, both = a.reach + reach;
     return dx * dx + dy * dy < both * both;
 }
 
-// Whether any of `count` rectangles is; without a branch, for vectors.
-inline bool any_near(const Rectangle& a, const double* x, const double* y, const double* reach, int64_t count) {
+#define ANY_NEAR const Rectangle &a, const double *x, const double *y, const double *reach, int64_t count
+
+// Whether any of `count` rectangles is near; without a branch.
+bool any_near_baseline(ANY_NEAR) {
     int64_t any = 0;
     for (int64_t k = 0; k < count; ++k) any |= near(a, x[k], y[k], reach[k]);
     return any != 0;
+}
+
+#if defined(__x86_64__)
+typedef double Lanes __attribute__((vector_size(32), aligned(8), may_alias));
+typedef int64_t Flags __attribute__((vector_size(32)));
+
+// Without FMA, which would round otherwise than near().
+__attribute__((target("avx2"))) bool any_near_avx2(ANY_NEAR) {
+    Flags flags{};
+    int64_t k = 0;
+    for (; k + 4 <= count; k += 4) {
+        const Lanes dx = a.center.x - *reinterpret_cast<const Lanes*>(x + k);
+        const Lanes dy = a.center.y - *reinterpret_cast<const Lanes*>(y + k);
+        const Lanes both = a.reach + *reinterpret_cast<const Lanes*>(reach + k);
+        flags |= dx * dx + dy * dy < both * both;
+    }
+    return (flags[0] | flags[1] | flags[2] | flags[3]) || any_near_baseline(a, x + k, y + k, reach + k, count - k);
+}
+#endif
+
+bool (*best_any_near())(ANY_NEAR) {
+#if defined(__x86_64__)
+    if (best_isa() >= Isa::avx2) return any_near_avx2;
+#endif
+    return any_near_baseline;
 }
 
 }  // namespace
@@ -97,16 +125,17 @@ BEVFUSE_EXPORT int64_t bevfuse_circle_nms(const float* centers, int64_t count, f
 // threshold, which is 0 or more; returns how many, at most `limit`. scratch holds N * bevfuse_rectangle_bytes() bytes.
 BEVFUSE_EXPORT int64_t bevfuse_rotated_nms(const double* boxes, int64_t count, double threshold, int64_t limit,
                                            void* scratch, int64_t* kept) {
-    // Most pairs are far apart: centres and reaches lie close together, eight doubles are compared at once.
+    // Most pairs are far apart: centres and reaches lie close together, to be compared by vectors.
     auto* rectangles = static_cast<bevfuse::Rectangle*>(scratch);
     double *x = reinterpret_cast<double*>(rectangles + count), *y = x + count, *reach = y + count;
+    const auto any_near = bevfuse::best_any_near();
     int64_t found = 0;
     for (int64_t i = 0; i < count && found < limit; ++i) {
         const bevfuse::Rectangle own = bevfuse::rectangle_of(boxes + 5 * i);
         bool free = true;
         for (int64_t first = 0; first < found && free; first += 64) {
             const int64_t end = first + 64 < found ? first + 64 : found;
-            if (!bevfuse::any_near(own, x + first, y + first, reach + first, end - first)) continue;
+            if (!any_near(own, x + first, y + first, reach + first, end - first)) continue;
             for (int64_t k = first; k < end && free; ++k) {
                 free = !(bevfuse::near(own, x[k], y[k], reach[k]) &&
                          bevfuse::overlap_more(own, rectangles[k], threshold));
