@@ -22,6 +22,9 @@ CORE = [
 # Sparse convolution on NVIDIA GPUs. Its wheels end at Python 3.11; on later ones the core's own kernels are used.
 SPCONV = 'spconv-cu120>=2.3.6; python_version < "3.12" and platform_machine == "x86_64"'
 
+# BEV pooling on GPUs. CUDA builds of torch bring the version they were built with; others need it for the tests only.
+TRITON = 'triton>=3.0; sys_platform == "linux" and platform_machine == "x86_64"'
+
 # One process or many on any device; the loop itself is ours. The curves are TensorBoard's.
 TRAIN = [
     "lightning-fabric>=2.4",
@@ -42,7 +45,7 @@ SIMULATION = [*OPEN3D, "numba>=0.59"]
 
 EXTRAS = {
     "sim": SIMULATION,
-    "gpu": [SPCONV],
+    "gpu": [SPCONV, TRITON],
     # Peers' models side by side. mmcv has no wheel for recent torch and is then built from source, which takes minutes.
     "mmdet3d": ["mmdet3d>=1.4,<1.5", "mmdet>=3.0,<3.4", "mmengine>=0.10,<1", "mmcv>=2.0,<2.2"],
     # ROS 2 as wheels (Linux, x86_64): no ROS installation needed. The middleware must be named or rclpy won't import.
@@ -72,6 +75,7 @@ EXTRAS = {
         "pyquaternion>=0.9.9",
         *SIMULATION,
         SPCONV,  # an oracle for our sparse convolutions, on the CPU too
+        TRITON,  # interprets its kernels on a CPU
     ],
 }
 

@@ -1,6 +1,6 @@
 """The dense parts of a detector as ONNX files, for other runtimes, each checked against torch.
 
-    OUT/images.onnx   images (N, 3, H, W), normalised -> features, the image backbone and its neck
+    OUT/images.onnx   images (N, 3, H, W), normalised, N as configured -> features, the image backbone and its neck
     OUT/bev.onnx      BEV maps (1, C, X, Y), of the camera, of the LiDAR or of both -> the head's raw outputs
 
 Between the two lie the view transform's pooling and the sparse encoder, which have no ONNX operators; voxels come
@@ -13,6 +13,7 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from perception.model.network import Network
 
 OPSET = 17
 LARGEST_DIFFERENCE = 1e-3  # relative RMS; both sides compute in float32, in different orders
-IMAGES = 2  # that the exported graph is traced and checked with; it takes any number
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,6 @@ class Part:
     module: nn.Module
     inputs: dict[str, Tensor]  # to trace and check it with
     outputs: tuple[str, ...]
-    any_number: bool  # along the first axis
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ def export(detector: Detector, out: Path, say: Callable[[str], None]) -> list[Ex
         raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
     exported = []
     for part in parts_of(detector):
-        exported.append(_export(part, out / f"{part.name}.onnx"))
+        with _without_fused_attention():
+            exported.append(_export(part, out / f"{part.name}.onnx"))
         say(f"{exported[-1].path}: within {exported[-1].difference:.1e} of torch, relative RMS")
     return exported
 
@@ -78,12 +78,12 @@ def parts_of(detector: Detector) -> Iterator[Part]:
             maps[f"{name}_bev"] = torch.randn(1, branch.out_channels, grid.size_x, grid.size_y, generator=chance)
     if network.camera_branch is not None:
         width, height = detector.config.images.size
-        images = torch.randn(IMAGES, 3, height, width, generator=chance)
-        yield Part("images", ImagePart(network), {"images": images}, ("features",), any_number=True)
+        images = torch.randn(len(detector.config.images.cameras), 3, height, width, generator=chance)
+        yield Part("images", ImagePart(network), {"images": images}, ("features",))
     module = BevPart(network)
     with torch.inference_mode():
         names = module.names_of(network.head(network.bev_decoder(module.fused(*maps.values()))))
-    yield Part("bev", module, maps, names, any_number=False)
+    yield Part("bev", module, maps, names)
 
 
 class ImagePart(nn.Module):
@@ -134,7 +134,6 @@ def _export(part: Part, path: Path) -> Exported:
 
 
 def _write(part: Part, path: Path) -> None:
-    axes = {name: {0: "number"} for name in (*part.inputs, *part.outputs)} if part.any_number else {}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # about shapes that are constants, which they are
         torch.onnx.export(
@@ -143,7 +142,6 @@ def _write(part: Part, path: Path) -> None:
             str(path),
             input_names=list(part.inputs),
             output_names=list(part.outputs),
-            dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
         )
@@ -167,6 +165,17 @@ def relative_rms(got: np.ndarray, expected: np.ndarray) -> float:
     """RMS of the difference over RMS of what was expected, or of 1 where that is all zero."""
     scale = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64)))) or 1.0
     return float(np.sqrt(np.mean(np.square(got - expected, dtype=np.float64)))) / scale
+
+
+@contextmanager
+def _without_fused_attention() -> Iterator[None]:
+    """Let attention be computed step by step: ONNX knows the steps."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _require_packages() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -16,65 +18,95 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from calibration.errors import InputError
 from perception.ops import native
 from perception.ops.native import require
+
+LARGEST = 2**31 - 1  # frustum points: their numbers are 32-bit
 
 
 @dataclass(frozen=True)
 class PoolingPlan:
     """The frustum points sorted by their cell; depends on calibration alone, so it can be kept from frame to frame."""
 
-    points: Tensor  # (K,) int64, indices into the flattened (P, D) of the frustum points inside the map, by cell
+    points: Tensor  # (K,) int32, indices into the flattened (P, D) of the frustum points inside the map, by cell
+    rows: Tensor  # (K,) int32, the pixel of each of `points`
     offsets: Tensor  # (cells + 1,) int64, where each cell's run in `points` starts
     depths: int  # D
     pixels: int  # P
 
     @staticmethod
     def of(cells: Tensor, count: int) -> PoolingPlan:
-        """cells (P, D) int64: the flat cell 0..count-1 of each frustum point, or negative for none."""
-        flat = cells.flatten()
-        inside = torch.nonzero(flat >= 0).squeeze(1)
-        sorted_cells, order = torch.sort(flat[inside], stable=True)
-        bounds = torch.arange(count + 1, device=cells.device)
-        offsets = torch.searchsorted(sorted_cells, bounds)
-        return PoolingPlan(inside[order], offsets, cells.shape[1], cells.shape[0])
+        """cells (P, D) int64: the flat cell 0..count-1 of each frustum point, or negative for none.
 
-    @cached_property
-    def rows(self) -> Tensor:
-        """(K,) int32, the pixel of each of `points`."""
-        return (self.points // self.depths).int()
-
-    @cached_property
-    def points_32(self) -> Tensor:
-        """`points` in half the memory."""
-        return self.points.int()
+        Raises InputError for a cell beyond the last, and for 2^31 frustum points or more.
+        """
+        require("cells to pool into", cells, (None, None), torch.int64)
+        if cells.numel() > LARGEST:
+            raise InputError("cells to pool into", f"at most {LARGEST} frustum points", f"{tuple(cells.shape)}")
+        on_cpu = cells.device.type == "cpu" and native.library() is not None
+        arrays = (_sorted if on_cpu else sorted_torch)(cells, count)
+        return PoolingPlan(*arrays, cells.shape[1], cells.shape[0])
 
     @cached_property
     def cells(self) -> Tensor:
         """(P * D,) int32, the cell of each frustum point, -1 for none: for the way back, which goes by pixels."""
-        cells = self.points.new_full((self.pixels * self.depths,), -1, dtype=torch.int32)
+        cells = self.points.new_full((self.pixels * self.depths,), -1)
         numbers = torch.arange(len(self.offsets) - 1, dtype=torch.int32, device=cells.device)
         cells[self.points] = torch.repeat_interleave(numbers, self.offsets.diff())
         return cells
 
 
+def sorted_torch(cells: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """`points`, `rows` and `offsets` of a plan in plain torch, anywhere."""
+    flat = cells.flatten()
+    inside = torch.nonzero(flat >= 0).squeeze(1)
+    sorted_cells, order = torch.sort(flat[inside], stable=True)
+    offsets = torch.searchsorted(sorted_cells, torch.arange(count + 1, device=cells.device))
+    if offsets[-1] < len(order):
+        raise _beyond(int(sorted_cells[-1]), count)
+    points = inside[order]
+    return points.int(), (points // max(cells.shape[1], 1)).int(), offsets
+
+
+def _sorted(cells: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same by csrc/bev_plan.cpp."""
+    cells, offsets = cells.contiguous(), torch.empty(count + 1, dtype=torch.int64)
+    start = (native.pointer(cells), native.integer(cells.numel()), native.integer(count))
+    inside = native.count_of("bevfuse_bev_count", *start, native.pointer(offsets))
+    if inside < 0:
+        raise _beyond(int(cells.max()), count)
+    points, rows = (torch.empty(inside, dtype=torch.int32) for _ in range(2))
+    next_of_cell = offsets[:-1].clone()
+    sizes = map(native.integer, cells.shape)
+    native.run("bevfuse_bev_sort", start[0], *sizes, *map(native.pointer, (next_of_cell, points, rows)))
+    return points, rows, offsets
+
+
+def _beyond(cell: int, count: int) -> InputError:
+    return InputError("cells to pool into", f"below {count}, or negative for none", f"{cell}")
+
+
 def bev_pool(features: Tensor, depth: Tensor, plan: PoolingPlan) -> Tensor:
     """features (P, C), depth (P, D) -> (cells, C): for each cell, the sum of depth[p, d] * features[p] over its points.
 
-    Differentiable in both; needs no memory beyond its result and K indices. Raises InputError for tensors that don't
+    Differentiable in both; needs no memory beyond its result and K indices. In float32, on a CPU by our kernels where
+    they were built, on a GPU by Triton where it is installed; else by torch. Raises InputError for tensors that don't
     fit the plan.
     """
     require("features to pool", features, (plan.pixels, None), features.dtype)
     require("depth to pool", depth, (plan.pixels, plan.depths), features.dtype)
     if native.runs_on(features, depth):
         return _Pooled.apply(features, depth, plan)
+    if features.is_cuda and features.dtype == torch.float32 and find_spec("triton"):
+        return import_module("perception.ops.bev_pool_triton").Pooled.apply(features, depth, plan)
     return bev_pool_torch(features, depth, plan)
 
 
 def bev_pool_torch(features: Tensor, depth: Tensor, plan: PoolingPlan) -> Tensor:
     """The same in plain torch, anywhere."""
     return F.embedding_bag(
-        plan.points // plan.depths,
+        plan.rows.long(),
         features,
         plan.offsets,
         mode="sum",
@@ -93,7 +125,7 @@ class _Pooled(torch.autograd.Function):
         ctx.plan = plan
         cells, channels = len(plan.offsets) - 1, features.shape[1]
         out = features.new_empty(cells, channels)
-        arrays = map(native.pointer, (features, depth, plan.points_32, plan.rows, plan.offsets))
+        arrays = map(native.pointer, (features, depth, plan.points, plan.rows, plan.offsets))
         sizes = (native.integer(cells), native.integer(channels))
         native.run("bevfuse_bev_pool", *arrays, *sizes, native.pointer(out), native.threads())
         return out

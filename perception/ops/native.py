@@ -1,7 +1,8 @@
 """The compiled kernels of csrc/: where they are, and how tensors get there.
 
 They are loaded with ctypes and get tensors' addresses, so nothing is copied. Without them (no compiler when bevfuse was
-installed) everything runs on torch, with the same results, and slower; so it does with BEVFUSE_KERNELS=off.
+installed) everything runs on torch, with the same results, and slower; so it does with BEVFUSE_KERNELS=off. With
+BEVFUSE_KERNELS=/path/to/kernels.so they are that library: one built otherwise, to be checked or compared.
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ _forked = False
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The kernels, or None: where they weren't built or can't be loaded, which is said once, and where they are off."""
-    if os.environ.get("BEVFUSE_KERNELS") == "off":
-        return None
+    """The kernels, or None: where they weren't built or can't be loaded, which is said once, and where they are off.
+
+    Raises InputError if BEVFUSE_KERNELS names a library that can't be loaded.
+    """
+    chosen = os.environ.get("BEVFUSE_KERNELS")
+    if chosen:
+        return None if chosen == "off" else _named(chosen)
     built = sorted(FOLDER.glob("_kernels*.so"))
     try:
         found = ctypes.CDLL(str(built[0])) if built else None
@@ -40,6 +45,13 @@ def library() -> ctypes.CDLL | None:
         fix = "install a C++ compiler, then bevfuse again"
         _log.warning("fast kernels: expected %s/_kernels.so, got none; torch is used, which is slower; %s", FOLDER, fix)
     return found
+
+
+def _named(path: str) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(Path(path).resolve()))
+    except OSError as error:
+        raise InputError("BEVFUSE_KERNELS", "off or the path of the kernels' library", f"{path}: {error}") from None
 
 
 def runs_on(*tensors: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -28,9 +29,11 @@ def voxelize(
     voxelisation, Zhou and Tuzel, VoxelNet, CVPR 2018); without, all do (dynamic voxelisation, Zhou et al., CoRL 2019).
     Returns features (V, C) and coordinates (V, 3) int64, voxels in the order of their first point; points outside are
     ignored, those with a NaN too. On a CPU the same input gives the same result, whatever the number of threads; on a
-    GPU sums may differ in the last bit. Raises InputError for what is no such tensor.
+    GPU sums may differ in the last bit. Raises InputError for what is no such tensor, and for a grid without voxels or
+    of 2^63.
     """
     _require_points(points)
+    _require_grid(size)
     do = _voxelize_native if native.runs_on(points) and not points.requires_grad else voxelize_torch
     return do(points, lower, voxel, size, max_points, max_voxels)
 
@@ -99,6 +102,12 @@ def _require_points(points: Tensor) -> None:
         raise InputError("points to voxelise", "(N, 3 or more) floating-point numbers, x, y, z first", got)
 
 
+def _require_grid(size: tuple[int, int, int], batch: int = 1) -> None:
+    if min(size) < 1 or batch * math.prod(size) >= 2**63:
+        got = " x ".join(map(str, size)) + (f" in {batch} frames" if batch > 1 else "")
+        raise InputError("voxel grid", "at least 1 voxel along each axis and fewer than 2^63", got)
+
+
 def voxelize_batch(
     clouds: Sequence[Tensor],
     lower: tuple[float, float, float],
@@ -112,6 +121,7 @@ def voxelize_batch(
     On a GPU, without limits, all clouds are looked at together, and a frame's voxels come sorted by x, y, z: it would
     else spend its time waiting for one cloud's small kernels after the other's.
     """
+    _require_grid(size, len(clouds))
     if clouds[0].device.type == "cuda" and max_points is None and max_voxels is None:
         return _means_at_once(clouds, lower, voxel, size)
     features, coordinates = [], []

@@ -2,6 +2,7 @@
 //
 // Channels are held in registers, 16 floats wide, while all points of a cell (or depths of a pixel) are gone through.
 // Each cell and each pixel is one thread's, from its first point to its last: sums don't depend on their number.
+#include <algorithm>
 #include <cstring>
 
 #include "common.h"
@@ -57,7 +58,7 @@ ALWAYS_INLINE void sum_cells(const float* features, const float* depth, const in
     }
 }
 
-ALWAYS_INLINE float total(Lanes lanes) {
+ALWAYS_INLINE float total(const Lanes& lanes) {
     float sum = 0;
     for (int i = 0; i < LANES; ++i) sum += lanes[i];
     return sum;
@@ -92,7 +93,7 @@ ALWAYS_INLINE void pixels_back(const float* gradient, const float* features, con
         const float *f = features + pixel * channels, *w = depth + pixel * depths;
         const int32_t* at = cells + pixel * depths;
         float *gf = of_features + pixel * channels, *gw = of_depth + pixel * depths;
-        std::memset(gw, 0, depths * sizeof(float));
+        std::fill_n(gw, depths, 0.0f);
         int64_t c = 0;
         for (; c + 5 * LANES <= channels; c += 5 * LANES) {
             pixel_back<5>(gradient + c, f + c, w, at, depths, channels, gf + c, gw);
@@ -133,7 +134,7 @@ ALWAYS_INLINE void pixels_back(const float* gradient, const float* features, con
 VERSION(baseline, )
 #if defined(__x86_64__)
 VERSION(avx2, __attribute__((target("avx2,fma"))))
-VERSION(avx512, __attribute__((target("avx2,fma,avx512f,avx512dq,avx512vl,prefer-vector-width=512"))))
+VERSION(avx512, __attribute__((target("avx2,fma,avx512f,avx512dq,avx512vl" BEVFUSE_WHOLE_VECTORS))))
 #endif
 
 using Cells = void (*)(CELLS_ARGUMENTS);
@@ -164,6 +165,7 @@ BEVFUSE_EXPORT int bevfuse_bev_pool(const float* features, const float* depth, c
                                     const int32_t* rows, const int64_t* offsets, int64_t cells, int64_t channels,
                                     float* out, int threads) {
     const auto run = bevfuse::best_cells();
+    bevfuse::expect_whole(out, cells * channels * static_cast<int64_t>(sizeof(float)));
     bevfuse::share(threads, cells, 512, [&](int64_t first, int64_t end) {
         run(features, depth, points, rows, offsets, first, end, channels, out);
     });
@@ -176,6 +178,8 @@ BEVFUSE_EXPORT int bevfuse_bev_pool_backward(const float* gradient, const float*
                                              const int32_t* cells, int64_t pixels, int64_t depths, int64_t channels,
                                              float* of_features, float* of_depth, int threads) {
     const auto run = bevfuse::best_pixels();
+    bevfuse::expect_whole(of_features, pixels * channels * static_cast<int64_t>(sizeof(float)));
+    bevfuse::expect_whole(of_depth, pixels * depths * static_cast<int64_t>(sizeof(float)));
     bevfuse::share(threads, pixels, 64, [&](int64_t first, int64_t end) {
         run(gradient, features, depth, cells, first, end, depths, channels, of_features, of_depth);
     });

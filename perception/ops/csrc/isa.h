@@ -1,6 +1,13 @@
 // Which vector instructions this processor has. Kernels that gain from them exist in several versions.
 #pragma once
 
+// AVX-512 is to be used whole, which GCC would avoid; Clang has no such option, and does what the vectors' types say.
+#if defined(__clang__)
+#define BEVFUSE_WHOLE_VECTORS ""
+#else
+#define BEVFUSE_WHOLE_VECTORS ",prefer-vector-width=512"
+#endif
+
 namespace bevfuse {
 
 enum class Isa { baseline, avx2, avx512, avx512_bf16 };

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "common.h"
+#include "isa.h"
 
 namespace bevfuse {
 namespace {
@@ -28,7 +29,8 @@ Rectangle rectangle_of(const double* box) {
 
 // Area of what two rectangles share: one is cut along each side of the other (Sutherland and Hodgman, 1974).
 double shared_area(const Rectangle& a, const Rectangle& b) {
-    Point polygon[16], cut[16];
+    // At most 8 corners, by mathematics; where rounding bends a side, four cuts may make 4 corners 6, 9, 13 and 19.
+    Point polygon[19], cut[19];
     int corners = 4;
     for (int i = 0; i < 4; ++i) polygon[i] = a.corners[i];
     for (int side = 0; side < 4 && corners; ++side) {
@@ -60,6 +62,46 @@ bool overlap_more(const Rectangle& a, const Rectangle& b, double threshold) {
     return both > 0 && shared / both > threshold;
 }
 
+// Whether the circles around two rectangles overlap; if not, nor do they.
+inline bool near(const Rectangle& a, double x, double y, double reach) {
+    const double dx = a.center.x - x, dy = a.center.y - y, both = a.reach + reach;
+    return dx * dx + dy * dy < both * both;
+}
+
+#define ANY_NEAR const Rectangle &a, const double *x, const double *y, const double *reach, int64_t count
+
+// Whether any of `count` rectangles is near; without a branch.
+bool any_near_baseline(ANY_NEAR) {
+    int64_t any = 0;
+    for (int64_t k = 0; k < count; ++k) any |= near(a, x[k], y[k], reach[k]);
+    return any != 0;
+}
+
+#if defined(__x86_64__)
+typedef double Lanes __attribute__((vector_size(32), aligned(8), may_alias));
+typedef int64_t Flags __attribute__((vector_size(32)));
+
+// Without FMA, which would round otherwise than near().
+__attribute__((target("avx2"))) bool any_near_avx2(ANY_NEAR) {
+    Flags flags{};
+    int64_t k = 0;
+    for (; k + 4 <= count; k += 4) {
+        const Lanes dx = a.center.x - *reinterpret_cast<const Lanes*>(x + k);
+        const Lanes dy = a.center.y - *reinterpret_cast<const Lanes*>(y + k);
+        const Lanes both = a.reach + *reinterpret_cast<const Lanes*>(reach + k);
+        flags |= dx * dx + dy * dy < both * both;
+    }
+    return (flags[0] | flags[1] | flags[2] | flags[3]) || any_near_baseline(a, x + k, y + k, reach + k, count - k);
+}
+#endif
+
+bool (*best_any_near())(ANY_NEAR) {
+#if defined(__x86_64__)
+    if (best_isa() >= Isa::avx2) return any_near_avx2;
+#endif
+    return any_near_baseline;
+}
+
 }  // namespace
 }  // namespace bevfuse
 
@@ -83,24 +125,20 @@ BEVFUSE_EXPORT int64_t bevfuse_circle_nms(const float* centers, int64_t count, f
 // threshold, which is 0 or more; returns how many, at most `limit`. scratch holds N * bevfuse_rectangle_bytes() bytes.
 BEVFUSE_EXPORT int64_t bevfuse_rotated_nms(const double* boxes, int64_t count, double threshold, int64_t limit,
                                            void* scratch, int64_t* kept) {
-    // Most pairs are far apart: centres and reaches lie close together, eight doubles are compared at once.
+    // Most pairs are far apart: centres and reaches lie close together, to be compared by vectors.
     auto* rectangles = static_cast<bevfuse::Rectangle*>(scratch);
     double *x = reinterpret_cast<double*>(rectangles + count), *y = x + count, *reach = y + count;
+    const auto any_near = bevfuse::best_any_near();
     int64_t found = 0;
     for (int64_t i = 0; i < count && found < limit; ++i) {
         const bevfuse::Rectangle own = bevfuse::rectangle_of(boxes + 5 * i);
         bool free = true;
         for (int64_t first = 0; first < found && free; first += 64) {
             const int64_t end = first + 64 < found ? first + 64 : found;
-            bool near[64];
-            int any = 0;
-            for (int64_t k = first; k < end; ++k) {
-                const double dx = own.center.x - x[k], dy = own.center.y - y[k], both = own.reach + reach[k];
-                near[k - first] = dx * dx + dy * dy < both * both;
-                any |= near[k - first];
-            }
-            for (int64_t k = first; any && k < end && free; ++k) {
-                free = !(near[k - first] && bevfuse::overlap_more(own, rectangles[k], threshold));
+            if (!any_near(own, x + first, y + first, reach + first, end - first)) continue;
+            for (int64_t k = first; k < end && free; ++k) {
+                free = !(bevfuse::near(own, x[k], y[k], reach[k]) &&
+                         bevfuse::overlap_more(own, rectangles[k], threshold));
             }
         }
         if (!free) continue;

@@ -13,7 +13,7 @@ namespace {
 #define ROWS(c) ((c) == 4 ? 6 : 8)  // with four vectors 24 of 32 registers
 
 #define TARGET \
-    __attribute__((target("avx2,fma,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
+    __attribute__((target("avx2,fma,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl" BEVFUSE_WHOLE_VECTORS)))
 #define OWN_PICK
 TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t count, int64_t depth,
                  const TilePairs& found);
@@ -41,7 +41,6 @@ TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t co
         found.counts[bit] = static_cast<int32_t>(n);
     }
 }
-
 
 }  // namespace
 

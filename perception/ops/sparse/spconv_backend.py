@@ -73,9 +73,10 @@ def _sums(features: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:
     from spconv.pytorch import functional
 
     pairs: Pairs = rulebook.rules
-    apply = functional.indice_subm_conv if pairs.submanifold else functional.indice_conv
-    if pairs.inverse:
-        apply = functional.indice_inverse_conv
+    apply = functional.indice_inverse_conv if pairs.inverse else functional.indice_conv
+    if pairs.submanifold:  # of whose pairs spconv keeps half: the opposite offset joins the same voxels the other way
+        apply = functional.indice_subm_conv
+        weight = weight.flip(1, 2, 3) if pairs.inverse else weight
     return apply(features.contiguous(), weight.contiguous(), pairs.rows, pairs.counts, count, ConvAlgo.Native)
 
 

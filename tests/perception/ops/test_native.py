@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from calibration.errors import InputError
 from perception.ops import native, nms
-from perception.ops.bev_pool import PoolingPlan, bev_pool, bev_pool_torch
+from perception.ops.bev_pool import PoolingPlan, bev_pool, bev_pool_torch, sorted_torch
 from perception.ops.nms import circle_nms, iou_bev, rotated_nms
 from perception.ops.voxelize import voxelize, voxelize_torch
 
@@ -108,6 +109,23 @@ def test_pooled_maps_and_gradients_are_the_twins(seed, pixels, depths, channels,
         results.append([out.detach(), *(tensor.grad for tensor in inputs)])
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@given(numbers, st.integers(0, 40), st.integers(0, 9), st.integers(0, 30))
+@settings(deadline=None)
+def test_plans_are_the_twins(seed, pixels, depths, cells):
+    places = torch.randint(-3, max(cells, 1), (pixels, depths), generator=generator(seed))
+    places = places.clamp(max=cells - 1)
+    plan = PoolingPlan.of(places.T.contiguous().T, cells)
+    assert all(map(torch.equal, (plan.points, plan.rows, plan.offsets), sorted_torch(places, cells)))
+
+
+@pytest.mark.parametrize("wild", [5, 6, 2**31, 2**63 - 1])
+def test_a_cell_beyond_the_map_is_an_input_error(wild):
+    places = torch.tensor([[0, -(2**63), 4, wild]])
+    for make in (PoolingPlan.of, sorted_torch):
+        with pytest.raises(InputError, match=f"cells to pool into: expected below 5, or negative for none, got {wild}"):
+            make(places, 5)
 
 
 def test_pooling_does_not_depend_on_the_number_of_threads():
@@ -237,12 +255,23 @@ def test_every_kind_of_processor_and_none_give_the_same(tmp_path):
 
 def test_kernels_that_are_not_there_are_missed_once(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(native, "FOLDER", tmp_path)
+    monkeypatch.delenv("BEVFUSE_KERNELS", raising=False)
     without = native.library.__wrapped__
     assert without() is None
     assert "torch is used, which is slower; install a C++ compiler" in caplog.text
     (tmp_path / "_kernels.so").write_bytes(b"no library")
     assert without() is None
     assert "_kernels.so" in caplog.text
+
+
+def test_a_library_may_be_named_and_is_then_the_one(tmp_path, monkeypatch):
+    copy = tmp_path / "others.so"
+    shutil.copy(native.library()._name, copy)
+    monkeypatch.setenv("BEVFUSE_KERNELS", str(copy))
+    assert native.library.__wrapped__()._name == str(copy)
+    monkeypatch.setenv("BEVFUSE_KERNELS", str(tmp_path / "missing.so"))
+    with pytest.raises(InputError, match=r"BEVFUSE_KERNELS: expected off or the path .* got .*missing.so"):
+        native.library.__wrapped__()
 
 
 @pytest.mark.parametrize("tensor", [torch.zeros(4, 6)[:, ::2], torch.zeros(4, 6).T])

@@ -6,11 +6,14 @@ With more than one thread spconv 2.3.8 has a data race on a CPU.
 import pytest
 import torch
 
-from perception.ops.sparse import SparseTensor, spconv_backend, torch_backend
+from perception.ops.native import library
+from perception.ops.sparse import SparseTensor, native_backend, spconv_backend, torch_backend
 from tests.perception.ops.voxels import KERNELS, random_tensor, random_weight, sorted_by_voxel
 
 pytest.importorskip("spconv")
 
+native = pytest.param(native_backend, marks=pytest.mark.skipif(library() is None, reason="the kernels were not built"))
+backends = [torch_backend, native]
 kernels = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 DETECTION_GRID = (1440, 1440, 41)
 
@@ -52,6 +55,26 @@ def assert_agree(tensor: SparseTensor, weight: torch.Tensor, kernel) -> None:
 def test_random_clouds(kernel, seed, size):
     tensor = random_tensor(seed, size, channels=8, dtype=torch.float32)
     assert_agree(tensor, random_weight(seed, kernel, channels=8, out=16, dtype=torch.float32), kernel)
+
+
+def there_and_back(backend, tensor: SparseTensor, weights: list[torch.Tensor], kernel) -> list[torch.Tensor]:
+    """Features at the tensor's voxels after a convolution and its inverse, and the gradients of all that is given."""
+    rulebook = backend.build_rulebook(tensor.coordinates, tensor.size, tensor.batch, kernel)
+    coarse = backend.convolve(tensor.features, weights[0], rulebook)
+    back = backend.convolve(coarse, weights[1], backend.inverted(rulebook, tensor.coordinates))
+    cotangent = torch.linspace(-1, 1, back.numel()).view_as(back)
+    return [back.detach(), *torch.autograd.grad(back, (tensor.features, *weights), cotangent)]
+
+
+@kernels
+@pytest.mark.parametrize(("seed", "size"), list(enumerate([(12, 9, 7), (30, 30, 11)])))
+@pytest.mark.parametrize("backend", backends, ids=["torch", "native"])
+def test_there_and_back(backend, kernel, seed, size):
+    tensor = random_tensor(seed, size, channels=8, dtype=torch.float32)
+    weights = [random_weight(seed, kernel, channels, out, torch.float32) for channels, out in ((8, 16), (16, 5))]
+    expected = there_and_back(spconv_backend, tensor, weights, kernel)
+    for found, exact in zip(there_and_back(backend, tensor, weights, kernel), expected, strict=True):
+        torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-5 * exact.abs().max().item())
 
 
 @kernels

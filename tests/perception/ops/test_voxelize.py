@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration.errors import InputError
 from perception.ops.voxelize import _means_at_once, voxelize, voxelize_batch
 from tests.data import GOLDEN, needs
 from tests.golden import golden_config, golden_inputs, golden_results
@@ -137,3 +138,11 @@ def test_clouds_looked_at_together_give_the_voxels_of_each():
     together, places_together = _means_at_once(clouds, *grid)
     assert torch.equal(places_together, places[order])
     torch.testing.assert_close(together, means[order])
+
+
+@pytest.mark.parametrize("size", [(0, 4, 4), (4, -1, 4), (2**21, 2**21, 2**21), (2**62, 2**62, 1)])
+def test_a_grid_without_voxels_or_with_more_than_can_be_counted_is_an_input_error(size):
+    with pytest.raises(InputError, match=r"voxel grid: expected at least 1 voxel .* fewer than 2\^63, got"):
+        voxelize(torch.zeros(3, 3), (0, 0, 0), (1, 1, 1), size)
+    with pytest.raises(InputError, match="voxel grid"):
+        voxelize_batch([torch.zeros(3, 3)], (0, 0, 0), (1, 1, 1), size)

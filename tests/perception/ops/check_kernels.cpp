@@ -1,0 +1,253 @@
+// The kernels without Python, for tools and machines on which it doesn't run: ThreadSanitizer, an emulated processor.
+//
+// Each is called with one thread and with four, and by two callers at once. Results must be the definition's to
+// rounding, and the same to the last bit. With the argument "race" two threads write one number on purpose, which
+// ThreadSanitizer must report: else it would report nothing of the kernels either.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "common.h"
+#include "sparse.h"
+
+using namespace bevfuse::sparse;
+
+extern "C" {
+const char* bevfuse_isa();
+int64_t bevfuse_bev_count(const int64_t*, int64_t, int64_t, int64_t*);
+int bevfuse_bev_sort(const int64_t*, int64_t, int64_t, int64_t*, int32_t*, int32_t*);
+int bevfuse_bev_pool(const float*, const float*, const int32_t*, const int32_t*, const int64_t*, int64_t, int64_t,
+                     float*, int);
+int bevfuse_bev_pool_backward(const float*, const float*, const float*, const int32_t*, int64_t, int64_t, int64_t,
+                              float*, float*, int);
+int bevfuse_voxel_keys(const float*, int64_t, int64_t, const float*, const float*, const int64_t*, int64_t*, int);
+int bevfuse_sparse_build(const int64_t*, int64_t, const int64_t*, int64_t, int, void**, int64_t*);
+int bevfuse_sparse_export(const void*, int64_t*, int32_t*, int64_t*, int32_t*, uint16_t*, int);
+int bevfuse_sparse_free(void*);
+int bevfuse_sparse_convolve(const void*, const void*, const int64_t*, int64_t, int64_t, int, const Rules*,
+                            const Epilogue*, void*, int);
+int bevfuse_sparse_weight_gradient(const float*, const float*, int64_t, int64_t, const Rules*, float*, int);
+}
+
+namespace {
+
+using Floats = std::vector<float>;
+
+void require(bool holds, const char* what) {
+    if (holds) return;
+    std::printf("%s: not so\n", what);
+    std::exit(1);
+}
+
+bool same(const Floats& a, const Floats& b) {
+    return a.size() == b.size() && !std::memcmp(a.data(), b.data(), a.size() * sizeof(float));
+}
+
+bool close(const Floats& a, const Floats& b) {
+    for (size_t i = 0; i < a.size(); ++i) {
+        if (!(std::abs(a[i] - b[i]) <= 1e-3f * (1 + std::abs(b[i])))) return false;
+    }
+    return a.size() == b.size();
+}
+
+class Random {
+  public:
+    explicit Random(int seed) : source_(seed) {}
+    int64_t below(int64_t end) { return static_cast<int64_t>(source_() % static_cast<uint64_t>(end)); }
+    Floats floats(int64_t count) {
+        Floats values(count);
+        for (float& value : values) value = static_cast<float>(below(2001) - 1000) / 1000;
+        return values;
+    }
+
+  private:
+    std::mt19937_64 source_;
+};
+
+constexpr int64_t PIXELS = 700, DEPTHS = 30, CELLS = 3000, CHANNELS = 83;
+
+// Pooled map and gradients, by the kernels.
+Floats pooled(const Floats& features, const Floats& depth, const Floats& gradient, const std::vector<int64_t>& cells,
+              int threads) {
+    std::vector<int64_t> offsets(CELLS + 1);
+    const int64_t inside = bevfuse_bev_count(cells.data(), PIXELS * DEPTHS, CELLS, offsets.data());
+    std::vector<int64_t> next(offsets.begin(), offsets.end() - 1);
+    std::vector<int32_t> points(inside), rows(inside), flat(cells.begin(), cells.end());
+    bevfuse_bev_sort(cells.data(), PIXELS, DEPTHS, next.data(), points.data(), rows.data());
+    Floats out((CELLS + PIXELS) * CHANNELS + PIXELS * DEPTHS);
+    float *of_features = out.data() + CELLS * CHANNELS, *of_depth = of_features + PIXELS * CHANNELS;
+    bevfuse_bev_pool(features.data(), depth.data(), points.data(), rows.data(), offsets.data(), CELLS, CHANNELS,
+                     out.data(), threads);
+    bevfuse_bev_pool_backward(gradient.data(), features.data(), depth.data(), flat.data(), PIXELS, DEPTHS, CHANNELS,
+                              of_features, of_depth, threads);
+    return out;
+}
+
+// The same by the definition.
+Floats pooled_plainly(const Floats& features, const Floats& depth, const Floats& gradient,
+                      const std::vector<int64_t>& cells) {
+    Floats out((CELLS + PIXELS) * CHANNELS + PIXELS * DEPTHS);
+    float *of_features = out.data() + CELLS * CHANNELS, *of_depth = of_features + PIXELS * CHANNELS;
+    for (int64_t i = 0; i < PIXELS * DEPTHS; ++i) {
+        const int64_t pixel = i / DEPTHS;
+        for (int64_t c = 0; c < CHANNELS && cells[i] >= 0; ++c) {
+            const float feature = features[pixel * CHANNELS + c], g = gradient[cells[i] * CHANNELS + c];
+            out[cells[i] * CHANNELS + c] += depth[i] * feature;
+            of_features[pixel * CHANNELS + c] += depth[i] * g;
+            of_depth[i] += feature * g;
+        }
+    }
+    return out;
+}
+
+void check_pooling(int seed) {
+    Random random(seed);
+    const Floats features = random.floats(PIXELS * CHANNELS), depth = random.floats(PIXELS * DEPTHS);
+    const Floats gradient = random.floats(CELLS * CHANNELS);
+    std::vector<int64_t> cells(PIXELS * DEPTHS);
+    for (int64_t& cell : cells) cell = random.below(CELLS + 500) - 500;
+    const Floats one = pooled(features, depth, gradient, cells, 1);
+    require(close(one, pooled_plainly(features, depth, gradient, cells)), "pooling is the sum of its points");
+    require(same(one, pooled(features, depth, gradient, cells, 4)), "pooling is the same with four threads");
+}
+
+void check_voxel_keys(int seed) {
+    constexpr int64_t COUNT = 60000, COLUMNS = 5;
+    const Floats points = Random(seed).floats(COUNT * COLUMNS);
+    const float lower[3] = {-.5f, -.5f, -.5f}, voxel[3] = {.125f, .25f, .5f};
+    const int64_t size[3] = {8, 4, 2};
+    std::vector<int64_t> one(COUNT), four(COUNT);
+    bevfuse_voxel_keys(points.data(), COUNT, COLUMNS, lower, voxel, size, one.data(), 1);
+    bevfuse_voxel_keys(points.data(), COUNT, COLUMNS, lower, voxel, size, four.data(), 4);
+    require(one == four, "keys are the same with four threads");
+    for (int64_t i = 0; i < COUNT; ++i) {
+        int64_t key = 0;
+        for (int axis = 0; axis < 3; ++axis) {
+            const int64_t cell = std::floor((points[i * COLUMNS + axis] - lower[axis]) / voxel[axis]);
+            key = key < 0 || cell < 0 || cell >= size[axis] ? -1 : key * size[axis] + cell;
+        }
+        require(one[i] == key, "keys are the points' cells");
+    }
+}
+
+struct Book {
+    int64_t outputs;
+    std::vector<int64_t> coordinates, starts;
+    std::vector<int32_t> sources, order;
+    std::vector<uint16_t> targets;
+    Rules rules;
+};
+
+constexpr int64_t SIDE = 14, TILE = 64, OFFSETS = 27, CIN = 18, COUT = 37;
+
+void build(const std::vector<int64_t>& coordinates, int64_t stride, bool submanifold, int threads, Book& book) {
+    const int64_t shape[14] = {2, SIDE, SIDE, SIDE, 3, 3, 3, stride, stride, stride, 1, 1, 1, submanifold};
+    const int64_t count = static_cast<int64_t>(coordinates.size()) / 4;
+    void* made = nullptr;
+    int64_t found[4];
+    bevfuse_sparse_build(coordinates.data(), count, shape, TILE, threads, &made, found);
+    require(made && !found[3], "there is a rulebook");
+    book.outputs = found[0];
+    book.coordinates.resize(4 * found[0]);
+    book.starts.resize((found[0] + TILE - 1) / TILE * OFFSETS + 1);
+    book.sources.resize(found[1]);
+    book.targets.resize(found[1]);
+    book.order.resize(found[2] ? found[0] : 0);
+    if (submanifold) book.coordinates = coordinates;
+    bevfuse_sparse_export(made, submanifold ? nullptr : book.coordinates.data(), found[2] ? book.order.data() : nullptr,
+                          book.starts.data(), book.sources.data(), book.targets.data(), threads);
+    bevfuse_sparse_free(made);
+    book.rules = {found[0], OFFSETS, TILE, book.starts.data(), book.sources.data(), book.targets.data(),
+                  found[2] ? book.order.data() : nullptr};
+}
+
+// Convolution (outputs, COUT), then the gradient of the weight (COUT, OFFSETS, CIN) where the output's is the output.
+Floats convolved(const Book& book, const Floats& features, const Floats& weight, int threads) {
+    const int64_t steps[3] = {OFFSETS * CIN, CIN, 1};
+    const Epilogue none{};
+    Floats out(book.outputs * COUT), of_weight(weight.size());
+    bevfuse_sparse_convolve(features.data(), weight.data(), steps, CIN, COUT, 0, &book.rules, &none, out.data(),
+                            threads);
+    bevfuse_sparse_weight_gradient(features.data(), out.data(), CIN, COUT, &book.rules, of_weight.data(), threads);
+    out.insert(out.end(), of_weight.begin(), of_weight.end());
+    return out;
+}
+
+// The same by the definition, from the coordinates alone.
+Floats convolved_plainly(const Book& book, const std::vector<int64_t>& coordinates, int64_t stride,
+                         const Floats& features, const Floats& weight) {
+    std::vector<int64_t> row(2 * SIDE * SIDE * SIDE, -1);
+    const auto cell = [](int64_t frame, int64_t x, int64_t y, int64_t z) {
+        return ((frame * SIDE + x) * SIDE + y) * SIDE + z;
+    };
+    for (size_t i = 0; i < coordinates.size() / 4; ++i) {
+        const int64_t* at = coordinates.data() + 4 * i;
+        row[cell(at[0], at[1], at[2], at[3])] = static_cast<int64_t>(i);
+    }
+    Floats sums(book.outputs * COUT), of_weight(weight.size());
+    const auto visit = [&](const auto& body) {
+        for (int64_t i = 0; i < book.outputs * OFFSETS; ++i) {
+            const int64_t *at = book.coordinates.data() + i / OFFSETS * 4, o = i % OFFSETS;
+            const int64_t x = at[1] * stride + o / 9 - 1, y = at[2] * stride + o / 3 % 3 - 1;
+            const int64_t z = at[3] * stride + o % 3 - 1;
+            const bool inside = std::min({x, y, z}) >= 0 && std::max({x, y, z}) < SIDE;
+            const int64_t source = inside ? row[cell(at[0], x, y, z)] : -1;
+            for (int64_t j = 0; source >= 0 && j < COUT * CIN; ++j) body(i / OFFSETS, source, j / CIN, j % CIN, o);
+        }
+    };
+    visit([&](int64_t output, int64_t source, int64_t out, int64_t in, int64_t o) {
+        sums[output * COUT + out] += features[source * CIN + in] * weight[(out * OFFSETS + o) * CIN + in];
+    });
+    visit([&](int64_t output, int64_t source, int64_t out, int64_t in, int64_t o) {
+        of_weight[(out * OFFSETS + o) * CIN + in] += features[source * CIN + in] * sums[output * COUT + out];
+    });
+    sums.insert(sums.end(), of_weight.begin(), of_weight.end());
+    return sums;
+}
+
+void check_convolution(int seed, int64_t stride, bool submanifold) {
+    Random random(seed);
+    std::vector<int64_t> coordinates;
+    for (int64_t i = 2 * SIDE * SIDE * SIDE - 1; i >= 0; --i) {  // unsorted
+        if (random.below(4)) continue;
+        const int64_t place[4] = {i / (SIDE * SIDE * SIDE), i / (SIDE * SIDE) % SIDE, i / SIDE % SIDE, i % SIDE};
+        coordinates.insert(coordinates.end(), place, place + 4);
+    }
+    const Floats features = random.floats(static_cast<int64_t>(coordinates.size()) / 4 * CIN);
+    const Floats weight = random.floats(COUT * OFFSETS * CIN);
+    Book one, four;
+    build(coordinates, stride, submanifold, 1, one);
+    build(coordinates, stride, submanifold, 4, four);
+    require(one.sources == four.sources && one.targets == four.targets && one.starts == four.starts,
+            "a rulebook is the same with four threads");
+    const Floats found = convolved(one, features, weight, 1);
+    require(close(found, convolved_plainly(one, coordinates, stride, features, weight)),
+            "a convolution is the sum of its products");
+    require(same(found, convolved(four, features, weight, 4)), "a convolution is the same with four threads");
+}
+
+void check_all(int seed) {
+    check_pooling(seed);
+    check_voxel_keys(seed);
+    check_convolution(seed, 1, true);
+    check_convolution(seed, 2, false);
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+    if (count > 1 && !std::strcmp(arguments[1], "race")) {
+        volatile int64_t sum = 0;
+        bevfuse::share(4, 100000, 1, [&](int64_t first, int64_t) { sum = sum + first; });
+        return 0;
+    }
+    std::thread other(check_all, 1);
+    check_all(2);
+    other.join();
+    std::printf("the kernels (%s) hold\n", bevfuse_isa());
+    return 0;
+}
