@@ -31,7 +31,15 @@ class Comparison:
     @property
     def ratio(self) -> float:
         """How many times as long the peer takes, by the medians."""
-        return float(np.median(self.theirs_s) / np.median(self.ours_s))
+        return self.theirs_median_s / self.ours_median_s
+
+    @property
+    def ours_median_s(self) -> float:
+        return float(np.median(self.ours_s))
+
+    @property
+    def theirs_median_s(self) -> float:
+        return float(np.median(self.theirs_s))
 
 
 @dataclass(frozen=True)
