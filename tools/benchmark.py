@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from calibration.errors import InputError
 from perception.command import run, with_progress
 
 
@@ -31,7 +30,8 @@ def main(
     data: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[INPUT]", help="nuScenes root, or mmdetection3d info file (.pkl): its first frame. Else a made-up one."
+            metavar="[INPUT]",
+            help="nuScenes root, or mmdetection3d info file (.pkl): its first frame. Else a made-up one.",
         ),
     ] = None,
     checkpoint: Annotated[
@@ -39,6 +39,9 @@ def main(
         typer.Option(help="Weights (.safetensors). Else the package's for this configuration, else random ones."),
     ] = None,
     version: Annotated[str | None, typer.Option(help="nuScenes version, such as v1.0-mini.")] = None,
+    sample: Annotated[
+        str | None, typer.Option(help="nuScenes sample token. Else the first, often of one sweep.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. Else as many as torch takes.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Passes that are timed.")] = 20,
     json: Annotated[Path | None, typer.Option(help="File to write everything to.")] = None,
@@ -55,12 +58,12 @@ def main(
     python tools/benchmark.py configs/bevfusion_lidar_camera.yaml --compare spconv --repeats 5
     """
     from perception.benchmark.command import Request, benchmark
-    from perception.benchmark.report import console_of
+    from perception.benchmark.report import console_of, require_place
 
-    if json is not None and (json.is_dir() or not json.absolute().parent.is_dir()):
-        raise InputError(f"--json {json}", "a file in a folder that exists", "a folder, or none around it")
+    if json is not None:
+        require_place(json)
     peer = compare.value if compare is not None else None
-    request = Request(config, data, version, checkpoint, threads, repeats, peer)
+    request = Request(config, data, version, sample, checkpoint, threads, repeats, peer)
     report = benchmark(request, with_progress)
     report.print(console_of())
     if json is not None:

@@ -23,7 +23,7 @@ from perception.config import DetectorConfig, load_config
 from perception.detector import Detector
 from perception.model.network import Network
 from perception.offline import frame_options_of
-from perception.sources import guess_source, open_source
+from perception.sources import Source, guess_source, open_source
 from perception.types import Frame
 
 Progress = Callable[[Iterable[int], int, str], Iterable[int]]  # gets items, their number and what they are
@@ -36,6 +36,7 @@ class Request:
     config: Path
     data: Path | None = None  # nuScenes root or info file; None: a made-up frame
     version: str | None = None  # of a nuScenes root
+    sample: str | None = None  # of a nuScenes root; None: the first
     checkpoint: Path | None = None
     threads: int | None = None  # None: as many as torch takes
     repeats: int = 20
@@ -87,22 +88,31 @@ def _detector(request: Request, config: DetectorConfig) -> tuple[Detector, str]:
 
 
 def _frames(request: Request, config: DetectorConfig) -> tuple[Callable[[], Frame], str]:
-    """What gives the frame, the first one of the data, and what it is called."""
+    """What gives the frame, and what it is called."""
     if request.data is None:
-        if request.version is not None:
-            raise InputError("--version", "a nuScenes root that it is of", "no INPUT")
+        _require_no_choice(request, "no INPUT")
         frame = made_up_frame(config)
         return lambda: frame, f"a made-up frame ({_content(frame)})"
-    source_name = guess_source(request.data)
-    if request.version is not None and source_name != "nuscenes":
-        raise InputError("--version", "a nuScenes root that it is of", f"the info file {request.data}")
-    settings = {"version": request.version} if source_name == "nuscenes" else {}
-    options = frame_options_of(config, cameras_too=False, allow_missing=False, truth=False)
-    source = open_source(source_name, request.data, options, **settings)
+    source = _source(request, request.data, config)
     frame = next(iter(source), None)
     if frame is None:
         raise InputError(str(request.data), "a source with frames", "none")
     return lambda: next(iter(source)), f"frame {frame.token} of {request.data} ({_content(frame)})"
+
+
+def _source(request: Request, data: Path, config: DetectorConfig) -> Source:
+    name = guess_source(data)
+    options = frame_options_of(config, cameras_too=False, allow_missing=False, truth=False)
+    if name != "nuscenes":
+        _require_no_choice(request, f"the info file {data}")
+        return open_source(name, data, options)
+    tokens = None if request.sample is None else [request.sample]
+    return open_source(name, data, options, version=request.version, tokens=tokens)
+
+
+def _require_no_choice(request: Request, got: str) -> None:
+    if request.version is not None or request.sample is not None:
+        raise InputError("--version and --sample", "a nuScenes root to choose from", got)
 
 
 def _content(frame: Frame) -> str:

@@ -79,6 +79,15 @@ class Memory:
             stage.peak = max(stage.peak, peak)
 
 
+def peak_can_be_reset() -> bool:
+    """Whether this system lets a process measure its memory stage by stage: Linux, mostly."""
+    try:
+        CLEAR_REFS.write_text(FORGET_PEAK)
+    except OSError:
+        return False
+    return True
+
+
 def resident() -> dict[str, int]:
     """The process's resident memory now (VmRSS) and at most (VmHWM) [bytes]."""
     rows = (line.split() for line in STATUS.read_text().splitlines() if line.startswith(("VmRSS", "VmHWM")))

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from calibration.errors import InputError
 from calibration.files import write_atomically
 from perception.benchmark.comparing import Comparison
 from perception.benchmark.machine import Machine
@@ -83,6 +84,12 @@ class Report:
         ]
 
 
+def require_place(path: Path) -> None:
+    """InputError where no file can be written to, before anything takes long."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InputError(str(path), "a file to write to, in a folder that exists", "another place")
+
+
 def console_of(width: int = WIDTH) -> Console:
     """Standard output, wide enough for the tables where no person looks at it."""
     console = Console()
@@ -134,7 +141,7 @@ def _stage_table(stages: Sequence[Stage], roofline: Roofline) -> Table:
 def _stage_cells(stage: Stage, whole: Stage, peak: float) -> list[str]:
     times = [f"{seconds * 1e3:.1f}" for seconds in (stage.median_s, stage.percentile_s(90), stage.percentile_s(99))]
     share = f"{stage.median_s / whole.median_s:.1%}"
-    memory = [f"{size / 1e6:.0f}" for size in (stage.memory_growth, stage.memory_peak)]
+    memory = ["?" if size is None else f"{size / 1e6:.0f}" for size in (stage.memory_growth, stage.memory_peak)]
     arithmetic = ["", "", ""]
     if stage.operations:
         rate = stage.operations_per_s

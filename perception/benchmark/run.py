@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 
-from perception.benchmark.meters import Counting, Memory
+from perception.benchmark.meters import Counting, Memory, peak_can_be_reset
 from perception.benchmark.operations import counting
 from perception.benchmark.stages import DECODE, WHOLE, Meter, calls_of, entered, listening
 from perception.detector import Detector
@@ -25,8 +26,8 @@ class Stage:
 
     name: str
     seconds: tuple[float, ...]  # of each repeat
-    memory_growth: int  # bytes above what the process held before
-    memory_peak: int  # bytes the process held at most
+    memory_growth: int | None  # bytes above what the process held before; None where the system doesn't tell
+    memory_peak: int | None  # bytes the process held at most
     operations: int
 
     @property
@@ -67,22 +68,19 @@ class Subject:
 def measure_stages(subject: Subject, repeats: int, progress: Progress) -> list[Stage]:
     """Every stage of the subject, and all of it as the last."""
     passes = iter(progress(range(WARM_UP + 2 + repeats), WARM_UP + 2 + repeats))
-    for _ in range(WARM_UP):
-        next(passes)
-        subject.detect(Counting(time.perf_counter))
+    for _ in islice(passes, WARM_UP):
+        _seconds(subject)
     next(passes)
-    memory = Memory()
-    subject.detect(memory)
+    memory = _memory(subject)
     next(passes)
     operations = _operations(subject)
     seconds = [_seconds(subject) for _ in passes]
     return [
         Stage(
             name,
-            tuple(once.get(name, 0.0) for once in seconds),
-            memory.growth.get(name, 0),
-            memory.peak.get(name, 0),
-            int(operations.get(name, 0)),
+            tuple(once.get(name, 0.0) for once in seconds),  # a part may have nothing to do: no image, no point
+            *((growths.get(name, 0) for growths in (memory.growth, memory.peak)) if memory else (None, None)),
+            operations=int(operations.get(name, 0)),
         )
         for name in subject.stage_names()
     ]
@@ -92,6 +90,14 @@ def _seconds(subject: Subject) -> dict[str, float]:
     stopwatch = Counting(time.perf_counter)
     subject.detect(stopwatch)
     return stopwatch.gained
+
+
+def _memory(subject: Subject) -> Memory | None:
+    if not peak_can_be_reset():
+        return None
+    memory = Memory()
+    subject.detect(memory)
+    return memory
 
 
 def _operations(subject: Subject) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""When each stage of a detector begins and ends: its functions are wrapped from outside, as long as someone measures."""
+"""When each stage of a detector begins and ends: its functions are wrapped from outside while someone measures."""
 
 from __future__ import annotations
 

@@ -41,8 +41,14 @@ class Part:
 
 
 def require(config: DetectorConfig) -> None:
-    """InputError without mmdetection3d; any configuration has at least one stage like its."""
-    require_package("reference", "mmdet3d", "pip install -c constraints.txt -e '.[mmdet3d]'")
+    """InputError without mmdetection3d, and for a sparse encoder that its names for layers don't fit."""
+    fix = "pip install -c constraints.txt -e '.[mmdet3d,gpu]'"
+    for package in ("mmdet3d", "spconv"):
+        require_package("reference", package, fix)
+    encoder = config.lidar_encoder
+    if encoder is not None and encoder.name == "sparse" and encoder.blocks_per_stage != BLOCKS:
+        expected = f"blocks_per_stage {BLOCKS} as in the public checkpoints"
+        raise InputError("--compare reference: lidar_encoder", expected, str(encoder.blocks_per_stage))
 
 
 def compare(detector: Detector, frame: Frame, rounds: Rounds) -> list[Comparison]:
@@ -85,9 +91,6 @@ def _backbone(config: DetectorConfig, network: Network, batch: Batch) -> Part:
 
 def _encoder(config: DetectorConfig, network: Network, batch: Batch) -> Part:
     branch, settings = network.lidar_branch, config.lidar_encoder
-    if settings.blocks_per_stage != BLOCKS:
-        expected = f"blocks_per_stage: {BLOCKS}, as in the public checkpoints"
-        raise InputError("--compare reference: lidar_encoder", expected, str(settings.blocks_per_stage))
     widths, padding = settings.stage_channels, settings.down_padding_z
     theirs = _built(
         "SparseEncoder",
