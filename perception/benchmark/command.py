@@ -42,7 +42,6 @@ class Request:
     threads: int | None = None  # None: as many as torch takes
     repeats: int = 20
     peer: str | None = None  # a file of comparisons/
-    roofline_scale: float = 1.0  # see measure_roofline
 
 
 def benchmark(request: Request, progress: Progress) -> Report:
@@ -55,8 +54,9 @@ def benchmark(request: Request, progress: Progress) -> Report:
     threads = request.threads or torch.get_num_threads()
     with using_threads(threads):
         machine = Machine.here()
-        roofline = measure_roofline(request.roofline_scale)
+        peaks_before = measure_roofline()
         stages = measure_stages(subject, request.repeats, lambda passes, total: progress(passes, total, "measuring"))
+        roofline = measure_roofline().or_better(peaks_before)
         comparisons = () if peer is None else _compare(peer, subject, request.repeats, progress)
     names = (str(request.config), weights, described)
     return Report(*names, machine, threads, WARM_UP, roofline, tuple(stages), tuple(comparisons))

@@ -21,30 +21,33 @@ class Roofline:
     operations_per_s: dict[str, float]  # by precision, the better of a matrix product and a 3x3 convolution
     bytes_per_s: float  # read and written by a copy
 
+    def or_better(self, other: Roofline) -> Roofline:
+        """The higher of each: what disturbs a measurement only lowers it."""
+        peaks = {name: max(peak, other.operations_per_s[name]) for name, peak in self.operations_per_s.items()}
+        return Roofline(peaks, max(self.bytes_per_s, other.bytes_per_s))
+
 
 @torch.inference_mode()
-def measure_roofline(scale: float = 1.0) -> Roofline:
-    """The best of a few attempts each; a `scale` below 1 takes less time and finds less."""
-    operations = {name: max(_product(dtype, scale), _convolution(dtype, scale)) for name, dtype in PRECISIONS.items()}
-    return Roofline(operations, _copy(scale))
+def measure_roofline() -> Roofline:
+    """The best of a few attempts each."""
+    operations = {name: max(_product(dtype), _convolution(dtype)) for name, dtype in PRECISIONS.items()}
+    return Roofline(operations, _copy())
 
 
-def _product(dtype: torch.dtype, scale: float) -> float:
-    n = int(MATRIX * scale)
-    a, b = torch.randn(2, n, n).to(dtype)
-    return 2 * n**3 / _best_s(lambda: a @ b)
+def _product(dtype: torch.dtype) -> float:
+    a, b = torch.randn(2, MATRIX, MATRIX).to(dtype)
+    return 2 * MATRIX**3 / _best_s(lambda: a @ b)
 
 
-def _convolution(dtype: torch.dtype, scale: float) -> float:
-    side = int(MAP * scale)
-    x = torch.randn(2, CHANNELS, side, side).to(dtype, memory_format=torch.channels_last)
+def _convolution(dtype: torch.dtype) -> float:
+    x = torch.randn(2, CHANNELS, MAP, MAP).to(dtype, memory_format=torch.channels_last)
     weight = torch.randn(CHANNELS, CHANNELS, 3, 3).to(dtype, memory_format=torch.channels_last)
-    operations = 2 * 2 * CHANNELS**2 * 9 * side**2
+    operations = 2 * 2 * CHANNELS**2 * 9 * MAP**2
     return operations / _best_s(lambda: F.conv2d(x, weight, padding=1))
 
 
-def _copy(scale: float) -> float:
-    source = torch.ones(int(COPIED * scale), dtype=torch.uint8)
+def _copy() -> float:
+    source = torch.ones(COPIED, dtype=torch.uint8)
     target = torch.zeros_like(source)
     return 2 * len(source) / _best_s(lambda: target.copy_(source))
 
