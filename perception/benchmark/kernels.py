@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -53,7 +55,7 @@ class _Pooling:
         return bev_pool_plain(self.features, self.depth, self.cells, self.count)
 
     @torch.enable_grad()
-    def gradients(self, pool) -> Gradients:
+    def gradients(self, pool: Callable[[], Tensor]) -> Gradients:
         return torch.autograd.grad(pool(), (self.features, self.depth), self.cotangent)
 
 

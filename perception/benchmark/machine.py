@@ -6,10 +6,9 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -43,9 +42,6 @@ class Machine:
             kernels="torch" if native.library() is None else "compiled",
             versions={"python": platform.python_version(), **_versions()},
         )
-
-    def data(self) -> dict[str, Any]:
-        return asdict(self)
 
     def line(self) -> str:
         """For people."""
