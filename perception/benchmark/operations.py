@@ -1,0 +1,62 @@
+"""How many operations a computation takes: a multiplication and the addition after it are two.
+
+Counted are products of matrices and convolutions, as torch's counter knows them, and sparse convolutions by their
+pairs of voxels. Norms, activations, pooling and geometry aren't: they wait for memory, not for arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from perception.benchmark.stages import replaced
+from perception.ops.sparse import Epilogue, Rulebook, native_backend
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[], int]]:
+    """Within the block, the function it gives tells the operations so far."""
+    sparse = _SparseOperations()
+    with (
+        _attention_in_the_open(),
+        FlopCounterMode(display=False) as dense,
+        replaced(native_backend, "convolve", sparse.convolve),
+    ):
+        yield lambda: dense.get_total_flops() + sparse.count
+
+
+class _SparseOperations:
+    """Counts our kernels' products, which torch can't see; those of the torch back end it does."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._convolve = native_backend.convolve
+
+    def convolve(
+        self, features: Tensor, weight: Tensor, rulebook: Rulebook, epilogue: Epilogue | None = None
+    ) -> Tensor:
+        self.count += operations_of(weight, rulebook)
+        return self._convolve(features, weight, rulebook, epilogue)
+
+
+def operations_of(weight: Tensor, rulebook: Rulebook) -> int:
+    """Of a sparse convolution with weight (Cout, kx, ky, kz, Cin) and a rulebook of native_backend."""
+    return 2 * len(rulebook.rules.sources) * weight.shape[0] * weight.shape[-1]
+
+
+@contextmanager
+def _attention_in_the_open() -> Iterator[Any]:
+    """Attention as the products it consists of: torch's counter doesn't know its fast kernels for CPUs."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

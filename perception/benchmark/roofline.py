@@ -1,0 +1,62 @@
+"""What this machine can do at best: arithmetic in large products and convolutions, and memory in a large copy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+ATTEMPTS = 5
+MATRIX, CHANNELS, MAP, COPIED = 2048, 128, 128, 2**28  # rows and columns; of a convolution; cells a side; bytes
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Peaks, measured with as many threads as torch is set to use."""
+
+    operations_per_s: dict[str, float]  # by precision, the better of a matrix product and a 3x3 convolution
+    bytes_per_s: float  # read and written by a copy
+
+    def or_better(self, other: Roofline) -> Roofline:
+        """The higher of each: what disturbs a measurement only lowers it."""
+        peaks = {name: max(peak, other.operations_per_s[name]) for name, peak in self.operations_per_s.items()}
+        return Roofline(peaks, max(self.bytes_per_s, other.bytes_per_s))
+
+
+@torch.inference_mode()
+def measure_roofline() -> Roofline:
+    """The best of a few attempts each."""
+    operations = {name: max(_product(dtype), _convolution(dtype)) for name, dtype in PRECISIONS.items()}
+    return Roofline(operations, _copy())
+
+
+def _product(dtype: torch.dtype) -> float:
+    a, b = torch.randn(2, MATRIX, MATRIX).to(dtype)
+    return 2 * MATRIX**3 / _best_s(lambda: a @ b)
+
+
+def _convolution(dtype: torch.dtype) -> float:
+    x = torch.randn(2, CHANNELS, MAP, MAP).to(dtype, memory_format=torch.channels_last)
+    weight = torch.randn(CHANNELS, CHANNELS, 3, 3).to(dtype, memory_format=torch.channels_last)
+    operations = 2 * 2 * CHANNELS**2 * 9 * MAP**2
+    return operations / _best_s(lambda: F.conv2d(x, weight, padding=1))
+
+
+def _copy() -> float:
+    source = torch.ones(COPIED, dtype=torch.uint8)
+    target = torch.zeros_like(source)
+    return 2 * len(source) / _best_s(lambda: target.copy_(source))
+
+
+def _best_s(work: Callable[[], object]) -> float:
+    work()
+    times = []
+    for _ in range(ATTEMPTS):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
