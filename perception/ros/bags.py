@@ -14,6 +14,7 @@ from calibration.errors import InputError
 from perception.ros.codec import Codec
 
 SUFFIXES = (".mcap", ".db3")
+STORAGES = ("mcap", "sqlite3")
 EXPECTED = "a rosbag2 folder (with metadata.yaml), .mcap or .db3 file"
 
 
@@ -112,6 +113,8 @@ def write_bag(
     """
     from rosbags.rosbag2 import StoragePlugin, Writer
 
+    if storage not in STORAGES:
+        raise InputError("storage", " or ".join(STORAGES), repr(storage))
     if path.exists():
         raise InputError(str(path), "a new folder's name", "one that exists", "choose another, or remove it")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
