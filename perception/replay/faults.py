@@ -30,7 +30,7 @@ from calibration.spelling import did_you_mean
 from perception.replay.damage import DAMAGES
 from perception.replay.stream import Stream
 from perception.ros.bags import TimedMessage, Topic
-from perception.ros.codec import header_stamp_ns, with_header_stamp
+from perception.ros.codec import header_of, with_header_stamp
 
 SPARED = ("/clock", "/tf_static")
 TWICE_LATER_NS = 1_000_000  # a duplicate comes this long after the first
@@ -142,7 +142,7 @@ def _offset(messages: Messages, fault: Fault, hit: frozenset[str], rng: np.rando
     ahead_ns = round(fault.numbers[0] * 1e9)
     for message in messages:
         if message.topic in hit:
-            stamp_ns = header_stamp_ns(message.data, message.topic) + ahead_ns
+            stamp_ns = header_of(message.data, message.topic)[0] + ahead_ns
             message = replace(message, data=with_header_stamp(message.data, stamp_ns))
         yield message
 

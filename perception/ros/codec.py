@@ -50,12 +50,20 @@ class Codec:
         return self._store.generate_msgdef(kind, ros_version=2)[0], self._store.hash_rihs01(kind)
 
 
-def header_stamp_ns(data: bytes | memoryview, what: str = "message") -> int:
-    """The stamp [ns] in the CDR bytes of a message that begins with a header, of which nothing else is read."""
-    if len(data) < CDR_HEAD + 8:
+def header_of(data: bytes | memoryview, what: str = "message") -> tuple[int, str]:
+    """Stamp [ns] and frame id in the CDR bytes of a message that begins with a header; nothing else is read.
+
+    Raises InputError where they end before.
+    """
+    order = _order(data) if len(data) >= CDR_HEAD else "<"
+    try:
+        sec, nanosec, length = struct.unpack_from(order + "iII", data, CDR_HEAD)
+    except struct.error:
+        raise InputError(what, "a message with a header", f"{len(data)} bytes") from None
+    name = bytes(data[CDR_HEAD + 12 : CDR_HEAD + 12 + length])
+    if not 0 < length == len(name):
         raise InputError(what, "a message with a header", f"{len(data)} bytes")
-    sec, nanosec = struct.unpack_from(_order(data) + "iI", data, CDR_HEAD)
-    return sec * SECOND_NS + nanosec
+    return sec * SECOND_NS + nanosec, name[:-1].decode(errors="replace")
 
 
 def with_header_stamp(data: bytes, stamp_ns: int) -> bytes:

@@ -71,14 +71,14 @@ def read_cloud(
             if sweep is key:
                 return None, tuple(notes)
             continue
-        parts.append(_as_of(key, sweep, points, options.remove_radius_m))
+        parts.append(as_of(key, sweep, points, options.remove_radius_m))
         dropped += lost
     if dropped:
         notes.append(f"{dropped} points that were not finite are dropped.")
     return PointCloud(np.concatenate(parts), dropped=dropped), tuple(notes)
 
 
-def _as_of(key: Sweep, sweep: Sweep, points: np.ndarray, remove_radius_m: float) -> np.ndarray:
+def as_of(key: Sweep, sweep: Sweep, points: np.ndarray, remove_radius_m: float) -> np.ndarray:
     """A sweep's points (N, 4) in the keyframe's lidar frame, with their age (M, 5) float32."""
     age = (key.stamp_ns - sweep.stamp_ns) / 1e9
     if age < 0:

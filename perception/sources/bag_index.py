@@ -1,0 +1,133 @@
+"""What is in a bag, by its headers: which messages belong together, where the car was, how its sensors are mounted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from calibration.errors import InputError
+from calibration.transform import PoseTrack, Transform
+from perception.ros.bags import Bag, TimedMessage
+from perception.ros.codec import Codec, header_of
+from perception.ros.rig_file import MS, LiveRig
+from perception.ros.vehicle import Vehicle
+from perception.timing.bundle import Bundle
+from perception.timing.sync import Synchroniser
+from perception.types import EgoPose, Measurement
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A bundle whose data isn't read yet."""
+
+    token: str
+    stamp_ns: int
+    epoch: int
+    numbers: Mapping[str, int]  # by sensor, its message's place among all
+    stamps_ns: Mapping[str, int]  # by sensor, when it measured
+    missing: Mapping[str, str]  # why the other sensors aren't there
+    has_pose: bool
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.missing
+
+
+class BagIndex:
+    """Everything of a bag but its images and clouds."""
+
+    def __init__(self, bag: Bag, rig: LiveRig, sensors: tuple[str, ...], forgiving: bool) -> None:
+        """Go through the bag; InputError for topics that are missing, sensors that aren't calibrated, and poses and
+        headers that can't be, of which the last two are left out and told in `notes` if it is forgiving.
+        """
+        self.notes: list[str] = []
+        self.vehicle, self.topics = Vehicle(rig), rig.topics(sensors)
+        rig.check_topics({name: topic.kind for name, topic in bag.topics.items()}, sensors, str(bag.path))
+        self._rig, self._sensors, self._forgiving = rig, sensors, forgiving
+        self._sensor_of = {rig.sensors[name].topic: name for name in sensors}
+        self._poses: dict[int, Transform] = {}
+        bundles = list(self._bundles(bag))
+        self.vehicle.check(sensors)
+        if not self._poses:
+            raise InputError(str(bag.path), f"ego poses on {rig.pose_topic}", "none", "see poses in the rig")
+        stamps_ns = sorted(self._poses)
+        self._track = PoseTrack(np.array(stamps_ns, np.int64), tuple(self._poses[stamp] for stamp in stamps_ns))
+        self.moments = tuple(map(self._moment, bundles))
+
+    def world_from_ego(self, stamp_ns: int) -> Transform | None:
+        """The ego pose at an instant, None if none is known near it."""
+        stamps_ns = self._track.stamps_ns
+        gap_ns = round(self._rig.poses.max_gap_ms * MS)
+        later = int(np.searchsorted(stamps_ns, stamp_ns))
+        near = stamps_ns[max(later - 1, 0) : later + 1]
+        away_ns = int(np.abs(near - stamp_ns).min())
+        if away_ns > gap_ns or (away_ns and len(stamps_ns) == 1):
+            return None
+        return self._track.at(stamp_ns, gap_ns)
+
+    def usable(self, partial: bool) -> list[Moment]:
+        """Those that frames can be made of: with a pose, and with all sensors unless they may be `partial`."""
+        return [moment for moment in self.moments if moment.has_pose and (partial or moment.is_complete)]
+
+    def usual_gap(self) -> int:
+        """How many clouds come for one of the slowest sensor."""
+        rates = [self._rig.sensors[name].rate_hz for name in self._sensors]
+        return ceil(self._rig.sensors[self._rig.lidar].rate_hz / min(rates))
+
+    def why_none(self) -> str:
+        """Why nothing is usable."""
+        if not self.moments:
+            return "no cloud at all" if not self.notes else self.notes[0]
+        reasons = Counter(f"{name}: {why}" for moment in self.moments for name, why in moment.missing.items())
+        if not reasons:
+            return f"{len(self.moments)} clouds without an ego pose near them"
+        (reason, count), *_ = reasons.most_common(1)
+        return f"{len(self.moments)} clouds, {count} of them without {reason}"
+
+    def _bundles(self, bag: Bag) -> Iterator[Bundle]:
+        codec, synchroniser = Codec(), Synchroniser(self._rig.sync_settings(self._sensors))
+        for number, message in enumerate(bag.messages(self.topics)):
+            try:
+                if message.topic not in self._sensor_of:
+                    decoded = codec.decode(message.data, message.kind, message.topic)
+                    self._remember(self.vehicle.hear(message.topic, decoded))
+                    continue
+                measurement = self._measurement(message, number)
+            except InputError as error:
+                if not self._forgiving:
+                    raise
+                self.notes.append(f"A message is left out: {error}.")
+                continue
+            yield from synchroniser.add(measurement, message.received_ns)
+        yield from synchroniser.flush()
+
+    def _measurement(self, message: TimedMessage, number: int) -> Measurement:
+        name = self._sensor_of[message.topic]
+        stamp_ns, frame = header_of(message.data, message.topic)
+        expected = self._rig.sensors[name].frame
+        if frame.lstrip("/") != expected:
+            raise InputError(f"frame id on {message.topic}", expected, repr(frame), f"correct {name}'s in the rig")
+        return Measurement(name, stamp_ns, number)
+
+    def _remember(self, poses: list[EgoPose]) -> None:
+        self._poses.update((pose.stamp_ns, pose.world_from_ego) for pose in poses)
+
+    def _moment(self, bundle: Bundle) -> Moment:
+        stamps_ns = {name: bundle.stamp_of(name) for name in bundle.measurements}
+        missing = dict(bundle.missing)
+        for name, stamp_ns in stamps_ns.items():
+            if self.world_from_ego(stamp_ns) is None:
+                missing[name] = "an ego pose near its stamp"
+        return Moment(
+            f"{bundle.epoch}-{bundle.stamp_ns}" if bundle.epoch else str(bundle.stamp_ns),
+            bundle.stamp_ns,
+            bundle.epoch,
+            {name: bundle.measurements[name].payload for name in stamps_ns if name not in missing},
+            stamps_ns,
+            missing,
+            self.world_from_ego(bundle.stamp_ns) is not None,
+        )
