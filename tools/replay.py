@@ -75,5 +75,7 @@ def play(
     print(f"{count} messages")
 
 
+COMMANDS = (bag, play)
+
 if __name__ == "__main__":
-    run(bag, play, help="Recorded drives as ROS 2 messages. Example: python tools/replay.py bag ROOT --out BAG")
+    run(*COMMANDS, help="Recorded drives as ROS 2 messages. Example: python tools/replay.py bag ROOT --out BAG")

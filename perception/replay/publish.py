@@ -38,10 +38,14 @@ class Publisher:
         if message.topic in self._publishers:
             self._publishers[message.topic].publish(message.data)
 
+    def is_heard(self, topic: str) -> bool:
+        """Whether anybody listens to a topic."""
+        return topic in self._publishers and self._publishers[topic].get_subscription_count() > 0
+
     def wait_for_subscriber(self, at_most_s: float) -> bool:
         """Wait until somebody listens to any topic; False where nobody does in time."""
         until = time.monotonic() + at_most_s
-        while not any(publisher.get_subscription_count() for publisher in self._publishers.values()):
+        while not any(map(self.is_heard, self._publishers)):
             if time.monotonic() > until:
                 return False
             time.sleep(LOOK_EVERY_S)

@@ -51,9 +51,8 @@ class Vehicle:
             raise InputError(f"{camera}", f"a message on {self._rig.sensors[camera].camera_info}", "none")
         return self._intrinsics[camera]
 
-    def check(self, sensors: tuple[str, ...]) -> None:
-        """Raise InputError unless all is known of these sensors."""
-        for name in sensors:
-            self.ego_from(name)
-            if self._rig.sensors[name].is_camera:
-                self.intrinsics(name)
+    def check(self, sensor: str) -> None:
+        """Raise InputError unless all is known of this sensor."""
+        self.ego_from(sensor)
+        if self._rig.sensors[sensor].is_camera:
+            self.intrinsics(sensor)

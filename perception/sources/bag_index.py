@@ -51,7 +51,7 @@ class BagIndex:
         self._sensor_of = {rig.sensors[name].topic: name for name in sensors}
         self._poses: dict[int, Transform] = {}
         bundles = list(self._bundles(bag))
-        self.vehicle.check(sensors)
+        self._unknown = self._uncalibrated(sensors)
         if not self._poses:
             raise InputError(str(bag.path), f"ego poses on {rig.pose_topic}", "none", "see poses in the rig")
         stamps_ns = sorted(self._poses)
@@ -88,6 +88,18 @@ class BagIndex:
         (reason, count), *_ = reasons.most_common(1)
         return f"{len(self.moments)} clouds, {count} of them without {reason}"
 
+    def _uncalibrated(self, sensors: tuple[str, ...]) -> dict[str, str]:
+        """Why cameras can't be used of whose calibration nothing came, if it is forgiving."""
+        unknown = {}
+        for name in sensors:
+            try:
+                self.vehicle.check(name)
+            except InputError as error:
+                if not self._forgiving or name == self._rig.lidar:
+                    raise
+                unknown[name] = str(error)
+        return unknown
+
     def _bundles(self, bag: Bag) -> Iterator[Bundle]:
         codec, synchroniser = Codec(), Synchroniser(self._rig.sync_settings(self._sensors))
         for number, message in enumerate(bag.messages(self.topics)):
@@ -118,7 +130,7 @@ class BagIndex:
 
     def _moment(self, bundle: Bundle) -> Moment:
         stamps_ns = {name: bundle.stamp_of(name) for name in bundle.measurements}
-        missing = dict(bundle.missing)
+        missing = {**bundle.missing, **self._unknown}
         for name, stamp_ns in stamps_ns.items():
             if self.world_from_ego(stamp_ns) is None:
                 missing[name] = "an ego pose near its stamp"
