@@ -30,11 +30,10 @@ from calibration.spelling import did_you_mean
 from perception.replay.damage import DAMAGES
 from perception.replay.stream import Stream
 from perception.ros.bags import TimedMessage, Topic
-from perception.ros.codec import header_of, with_header_stamp
+from perception.ros.codec import Codec, header_of, with_header_stamp
 
 SPARED = ("/clock", "/tf_static")
 TWICE_LATER_NS = 1_000_000  # a duplicate comes this long after the first
-HEADERLESS = ("tf2_msgs/msg/TFMessage", "rosgraph_msgs/msg/Clock")
 Messages = Iterable[TimedMessage]
 
 
@@ -80,7 +79,7 @@ class Fault:
     def _can_hit(self, topic: Topic) -> bool:
         if self.kind in DAMAGES:
             return topic.kind in DAMAGES[self.kind]
-        return self.kind != "offset" or topic.kind not in HEADERLESS
+        return self.kind != "offset" or Codec().has_header(topic.kind)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Topic:
     kind: str
     latched: bool = False  # the last message is also for those who come later (transient local)
     count: int = 0  # of messages, where that is known
+    definition: tuple[str, str] | None = None  # of the kind and its hash, where the bag has them
 
 
 def is_bag(path: Path) -> bool:
@@ -97,7 +98,8 @@ def _topics(connections: Iterable[Any]) -> dict[str, Topic]:
             raise InputError(f"topic {connection.topic}", "messages of one kind", got)
         latched = any(qos.durability.name == "TRANSIENT_LOCAL" for qos in connection.ext.offered_qos_profiles)
         count = connection.msgcount + (before.count if before else 0)
-        found[connection.topic] = Topic(connection.msgtype, latched, count)
+        text, digest = connection.msgdef.data, connection.digest
+        found[connection.topic] = Topic(connection.msgtype, latched, count, (text, digest) if text and digest else None)
     return found
 
 
@@ -109,7 +111,8 @@ def write_bag(
 ) -> int:
     """Write a rosbag2 folder, whole or not at all -> the number of messages.
 
-    Raises InputError where `path` exists already or can't be written to.
+    Raises InputError where `path` exists already or can't be written to, and for kinds of messages that nothing
+    defines.
     """
     from rosbags.rosbag2 import StoragePlugin, Writer
 
@@ -135,7 +138,7 @@ def write_bag(
 
 
 def _connection(writer: Any, name: str, topic: Topic) -> Any:
-    text, digest = Codec().definition(topic.kind)
+    text, digest = topic.definition or Codec().definition(topic.kind)
     qos = (_latched(),) if topic.latched else ()
     return writer.add_connection(name, topic.kind, msgdef=text, rihs01=digest, offered_qos_profiles=qos)
 

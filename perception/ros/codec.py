@@ -27,9 +27,10 @@ class Codec:
         """A message of a kind like "sensor_msgs/msg/Image", all of its fields given."""
         return _typestore().types[kind](**fields)
 
-    def knows(self, kind: str) -> bool:
-        """Whether messages of this kind can be read."""
-        return kind in self._store.fielddefs
+    def has_header(self, kind: str) -> bool:
+        """Whether messages of this kind are known, and begin with a header."""
+        _, fields = self._store.fielddefs.get(kind, ((), ()))
+        return bool(fields) and fields[0][1][1] == "std_msgs/msg/Header"
 
     def decode(self, data: bytes | memoryview, kind: str, what: str = "message") -> Any:
         """A message of its CDR bytes; InputError where they are cut short or of another kind."""
@@ -46,7 +47,9 @@ class Codec:
         return bytes(self._store.serialize_cdr(message, message.__msgtype__))
 
     def definition(self, kind: str) -> tuple[str, str]:
-        """The text that defines a kind, and its hash."""
+        """The text that defines a kind, and its hash; InputError for an unknown one."""
+        if kind not in self._store.fielddefs:
+            raise InputError("kind of message", "one of the usual packages", kind)
         return self._store.generate_msgdef(kind, ros_version=2)[0], self._store.hash_rihs01(kind)
 
 

@@ -150,8 +150,10 @@ class LiveRig(Settings):
         return self.poses.topic or self.tf_topic
 
     def topics(self, sensors: Collection[str]) -> dict[str, str]:
-        """The topics that frames of these sensors need, and their messages' kinds."""
-        return dict(self._subscriptions(sensors))
+        """The topics that tell something for frames of these sensors, and their messages' kinds."""
+        # With a calibration too, a part of the way from the world to the ego frame may be static.
+        static = {self.tf_static_topic: POSE_KINDS["tf"]} if self.poses.kind == "tf" else {}
+        return static | dict(self._subscriptions(sensors))
 
     def check_sensors(self, wanted: Iterable[str]) -> None:
         """Raise InputError for a sensor that isn't in here."""
@@ -185,7 +187,7 @@ class LiveRig(Settings):
         )
 
     def _subscriptions(self, sensors: Collection[str]) -> list[tuple[str, str]]:
-        """Topics and kinds, as often as they are named."""
+        """Topics that must be there and their kinds, as often as they are named."""
         found = [(self.pose_topic, POSE_KINDS[self.poses.kind])]
         if self.calibration is None:
             found.append((self.tf_static_topic, POSE_KINDS["tf"]))

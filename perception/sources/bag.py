@@ -55,14 +55,16 @@ class Source:
         """The frames, in the order in which the live node would make them."""
         maker = FrameMaker(self._rig, self._index, self.options)
         before: deque[Scan] = deque(maxlen=self.options.sweeps)  # newest first
-        epoch, passed = 0, 0
+        epoch, passed, told = 0, 0, self._index.troubles()
         for moment, data in self._with_data():
             if moment.epoch != epoch:
                 before.clear()
                 epoch = moment.epoch
             scan = maker.scan(moment, data)
             if moment.token in self._wanted:
-                yield self._with_note(maker.frame(moment, data, scan, before), passed)
+                frame = self._with_note(maker.frame(moment, data, scan, before), passed)
+                yield replace(frame, notes=(*told, *frame.notes))
+                told = ()
             passed = 0 if moment.token in self._usable else passed + 1
             if scan is not None:
                 before.appendleft(scan)

@@ -42,9 +42,9 @@ class BagIndex:
 
     def __init__(self, bag: Bag, rig: LiveRig, sensors: tuple[str, ...], forgiving: bool) -> None:
         """Go through the bag; InputError for topics that are missing, sensors that aren't calibrated, and poses and
-        headers that can't be, of which the last two are left out and told in `notes` if it is forgiving.
+        headers that can't be, of which the last two are left out if it is forgiving, which `troubles` tell.
         """
-        self.notes: list[str] = []
+        self._left_out: list[str] = []
         self.vehicle, self.topics = Vehicle(rig), rig.topics(sensors)
         rig.check_topics({name: topic.kind for name, topic in bag.topics.items()}, sensors, str(bag.path))
         self._rig, self._sensors, self._forgiving = rig, sensors, forgiving
@@ -73,6 +73,11 @@ class BagIndex:
         """Those that frames can be made of: with a pose, and with all sensors unless they may be `partial`."""
         return [moment for moment in self.moments if moment.has_pose and (partial or moment.is_complete)]
 
+    def troubles(self) -> tuple[str, ...]:
+        """What was left out of the bag, in at most two sentences."""
+        more = len(self._left_out) - 1
+        return (*self._left_out[:1], *([f"{more} more messages are left out."] if more > 0 else []))
+
     def usual_gap(self) -> int:
         """How many clouds come for one of the slowest sensor."""
         rates = [self._rig.sensors[name].rate_hz for name in self._sensors]
@@ -81,7 +86,7 @@ class BagIndex:
     def why_none(self) -> str:
         """Why nothing is usable."""
         if not self.moments:
-            return "no cloud at all" if not self.notes else self.notes[0]
+            return " ".join(("no cloud at all", *self.troubles()))
         reasons = Counter(f"{name}: {why}" for moment in self.moments for name, why in moment.missing.items())
         if not reasons:
             return f"{len(self.moments)} clouds without an ego pose near them"
@@ -112,7 +117,7 @@ class BagIndex:
             except InputError as error:
                 if not self._forgiving:
                     raise
-                self.notes.append(f"A message is left out: {error}.")
+                self._left_out.append(f"A message is left out: {error}.")
                 continue
             yield from synchroniser.add(measurement, message.received_ns)
         yield from synchroniser.flush()

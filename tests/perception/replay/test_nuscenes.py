@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from calibration.errors import InputError
+from perception.replay.faults import Fault, Faulty
 from perception.replay.nuscenes import Drive
-from perception.ros.bags import Bag, TimedMessage, write_bag
+from perception.ros.bags import Bag, TimedMessage, Topic, write_bag
 from perception.ros.clouds import cloud_from_message
 from perception.ros.codec import Codec, header_of
 from perception.sources import MissingDataError
@@ -109,6 +110,20 @@ def test_a_bag_gives_back_what_was_written(
     assert sorted(bag, key=key) == sorted(messages, key=key)
     (file,) = (tmp_path / "bag").glob("bag.*")
     assert sorted(Bag(file), key=key) == sorted(messages, key=key)
+
+
+def test_a_bag_of_messages_that_nobody_here_knows_can_be_replayed(tmp_path: Path) -> None:
+    kind, topics = "odd_msgs/msg/Odd", {"/odd": Topic("odd_msgs/msg/Odd", definition=("int32 number\n", "RIHS01_0"))}
+    messages = [TimedMessage("/odd", kind, number, bytes([0, 1, 0, 0, number, 0, 0, 0])) for number in (1, 2)]
+    write_bag(tmp_path / "bag", topics, messages)
+    first = Bag(tmp_path / "bag")
+    write_bag(tmp_path / "copy", first.topics, Faulty(first, [Fault.parse("delay:all:1")]))
+    assert [message.data for message in Bag(tmp_path / "copy")] == [message.data for message in messages]
+    with pytest.raises(InputError, match="expected a target that this kind of fault can hit"):
+        Faulty(first, [Fault.parse("offset:all:1")])
+    with pytest.raises(InputError, match="expected one of the usual packages, got odd_msgs/msg/Odd"):
+        write_bag(tmp_path / "third", {"/odd": Topic(kind)}, messages)
+    assert not (tmp_path / "third").exists()
 
 
 def test_another_reader_understands_the_bag(drive: Drive, messages: list[TimedMessage], tmp_path: Path) -> None:

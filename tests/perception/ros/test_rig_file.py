@@ -140,3 +140,11 @@ def test_sensors_and_topics_that_are_not_there_are_named(tmp_path: Path) -> None
     compressed = present | {"/image": "sensor_msgs/msg/CompressedImage"}
     with pytest.raises(InputError, match=r"topic /image: expected sensor_msgs/msg/Image, got .*CompressedImage"):
         rig.check_topics(compressed, ["TOP", "FRONT"], "a bag")
+
+
+def test_poses_of_tf_may_need_its_static_part_even_with_a_calibration(tmp_path: Path) -> None:
+    calibration().save(tmp_path / "calibration.yaml")
+    content = small() | {"poses": {"kind": "tf"}, "calibration": "calibration.yaml"}
+    rig = load(tmp_path, content)
+    assert "/tf_static" in rig.topics(["TOP"])
+    rig.check_topics({"/tf": "tf2_msgs/msg/TFMessage", "/points": "sensor_msgs/msg/PointCloud2"}, ["TOP"], "a bag")

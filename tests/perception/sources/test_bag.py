@@ -194,6 +194,9 @@ def test_a_message_cut_in_its_header_stops_the_source_unless_that_is_allowed(dri
     frames = list(rewritten(tmp_path / "forgiving", Changed(drive, cut), options=FORGIVING))
     assert frames
     assert all("CAM_BACK" not in frame.cameras for frame in frames)
+    assert frames[0].notes[0].startswith("A message is left out: /CAM_BACK/image/compressed: expected a message with a")
+    assert frames[0].notes[1].endswith(" more messages are left out.")
+    assert not any("more messages" in note for frame in frames[1:] for note in frame.notes)
 
 
 def without(topic: str) -> Callable[[TimedMessage], TimedMessage | None]:
