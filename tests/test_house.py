@@ -62,8 +62,8 @@ def test_importing_everything_loads_no_extra():
     assert result.stdout.split() == []
 
 
-def test_sources_and_outputs_work_without_the_models():
-    modules = [path for path in MODULES if path.parent.name in ("sources", "outputs", "drawing", "formats")]
+def test_sources_timing_and_outputs_work_without_the_models():
+    modules = [path for path in MODULES if path.parent.name in ("sources", "timing", "outputs", "drawing", "formats")]
     assert modules
     result = run("-c", f"import sys, {', '.join(map(dotted, modules))}; print('torch' in sys.modules)")
     assert (result.returncode, result.stdout.strip()) == (0, "False"), result.stderr

@@ -55,6 +55,11 @@ def cloud_from_message(message: Any, what: str = "cloud") -> tuple[PointCloud, t
     return PointCloud(points, times_ns, dropped), _notes(cloud, dropped)
 
 
+def has_times(message: Any) -> bool:
+    """Whether a PointCloud2 has times of its points."""
+    return any(field.name in TIME_FIELDS for field in message.fields)
+
+
 def cloud_message(
     make: Callable[..., Any],  # see perception.ros.codec
     stamp_ns: int,

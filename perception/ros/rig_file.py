@@ -65,8 +65,8 @@ class PoseSettings(Settings):
 
     kind: Literal["tf", "odometry"]
     topic: str | None = None  # of odometry; with tf it is tf_topic
-    # How far from a sensor's stamp the nearest pose may be.
-    max_gap_ms: float = Field(200.0, gt=0)
+    max_gap_ms: float = Field(1000.0, gt=0)  # between two poses, for what lies between to be known
+    max_extrapolation_ms: float = Field(100.0, ge=0)  # before the first and after the last
 
     @model_validator(mode="after")
     def _odometry_has_a_topic(self) -> PoseSettings:
@@ -97,6 +97,7 @@ class LiveRig(Settings):
     tf_static_topic: str = "/tf_static"
     poses: PoseSettings
     sync: SyncFileSettings
+    sweep_age_ms: float = Field(1000.0, ge=0)  # clouds older than this aren't added to a frame's
     sensors: dict[str, SensorSettings]
     # In the file: a rig file's content (calibration/rig.py), or its path from this file's folder. Without it, where
     # sensors are mounted comes from tf_static_topic and how cameras image from their camera_info.

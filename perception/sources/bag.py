@@ -7,7 +7,6 @@ the bag's order, so that a few frames are in memory.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterator
 from copy import copy
 from dataclasses import replace
@@ -17,7 +16,7 @@ from calibration.errors import InputError
 from perception.ros.bags import Bag
 from perception.ros.rig_file import LiveRig, load_live_rig
 from perception.sources import FrameOptions
-from perception.sources.bag_frames import FrameMaker, Scan
+from perception.sources.bag_frames import FrameMaker
 from perception.sources.bag_index import BagIndex, Moment
 from perception.types import Frame
 
@@ -54,20 +53,15 @@ class Source:
     def __iter__(self) -> Iterator[Frame]:
         """The frames, in the order in which the live node would make them."""
         maker = FrameMaker(self._rig, self._index, self.options)
-        before: deque[Scan] = deque(maxlen=self.options.sweeps)  # newest first
-        epoch, passed, told = 0, 0, self._index.troubles()
+        passed, told = 0, self._index.troubles()
         for moment, data in self._with_data():
-            if moment.epoch != epoch:
-                before.clear()
-                epoch = moment.epoch
-            scan = maker.scan(moment, data)
             if moment.token in self._wanted:
-                frame = self._with_note(maker.frame(moment, data, scan, before), passed)
+                frame = self._with_note(maker.frame(moment, data), passed)
                 yield replace(frame, notes=(*told, *frame.notes))
                 told = ()
+            elif moment.has_pose:
+                maker.pass_by(moment, data)
             passed = 0 if moment.token in self._usable else passed + 1
-            if scan is not None:
-                before.appendleft(scan)
 
     def _with_data(self) -> Iterator[tuple[Moment, dict[str, bytes]]]:
         """Every moment with the messages that frames need of it."""

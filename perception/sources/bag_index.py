@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 
-import numpy as np
-
 from calibration.errors import InputError
-from calibration.transform import PoseTrack, Transform
+from calibration.transform import Transform
 from perception.ros.bags import Bag, TimedMessage
+from perception.ros.clouds import has_times
 from perception.ros.codec import Codec, header_of
 from perception.ros.rig_file import MS, LiveRig
 from perception.ros.vehicle import Vehicle
 from perception.timing.bundle import Bundle
+from perception.timing.ego_motion import EgoMotion
 from perception.timing.sync import Synchroniser
 from perception.types import EgoPose, Measurement
 
@@ -48,26 +48,28 @@ class BagIndex:
         self.vehicle, self.topics = Vehicle(rig), rig.topics(sensors)
         rig.check_topics({name: topic.kind for name, topic in bag.topics.items()}, sensors, str(bag.path))
         self._rig, self._sensors, self._forgiving = rig, sensors, forgiving
+        self._clouds_have_times = False
         self._sensor_of = {rig.sensors[name].topic: name for name in sensors}
         self._poses: dict[int, Transform] = {}
         bundles = list(self._bundles(bag))
         self._unknown = self._uncalibrated(sensors)
         if not self._poses:
             raise InputError(str(bag.path), f"ego poses on {rig.pose_topic}", "none", "see poses in the rig")
-        stamps_ns = sorted(self._poses)
-        self._track = PoseTrack(np.array(stamps_ns, np.int64), tuple(self._poses[stamp] for stamp in stamps_ns))
+        self.motion = self._ego_motion()
         self.moments = tuple(map(self._moment, bundles))
 
-    def world_from_ego(self, stamp_ns: int) -> Transform | None:
-        """The ego pose at an instant, None if none is known near it."""
-        stamps_ns = self._track.stamps_ns
-        gap_ns = round(self._rig.poses.max_gap_ms * MS)
-        later = int(np.searchsorted(stamps_ns, stamp_ns))
-        near = stamps_ns[max(later - 1, 0) : later + 1]
-        away_ns = int(np.abs(near - stamp_ns).min())
-        if away_ns > gap_ns or (away_ns and len(stamps_ns) == 1):
-            return None
-        return self._track.at(stamp_ns, gap_ns)
+    def _ego_motion(self) -> EgoMotion:
+        """All poses in the order of their stamps, in which they needn't have come."""
+        poses = self._rig.poses
+        motion = EgoMotion(
+            max(len(self._poses), 2),
+            max_extrapolation_ns=round(poses.max_extrapolation_ms * MS),
+            max_gap_ns=round(poses.max_gap_ms * MS),
+            jump_ns=max(self._poses) - min(self._poses),  # none: a bag's poses are all of one clock
+        )
+        for stamp_ns in sorted(self._poses):
+            motion.add(EgoPose(stamp_ns, self._poses[stamp_ns]))
+        return motion
 
     def usable(self, partial: bool) -> list[Moment]:
         """Those that frames can be made of: with a pose, and with all sensors unless they may be `partial`."""
@@ -128,17 +130,23 @@ class BagIndex:
         expected = self._rig.sensors[name].frame
         if frame.lstrip("/") != expected:
             raise InputError(f"frame id on {message.topic}", expected, repr(frame), f"correct {name}'s in the rig")
+        if name == self._rig.lidar and not self._clouds_have_times:
+            self._clouds_have_times = has_times(Codec().decode(message.data, message.kind, message.topic))
         return Measurement(name, stamp_ns, number)
 
     def _remember(self, poses: list[EgoPose]) -> None:
         self._poses.update((pose.stamp_ns, pose.world_from_ego) for pose in poses)
 
     def _moment(self, bundle: Bundle) -> Moment:
-        stamps_ns = {name: bundle.stamp_of(name) for name in bundle.measurements}
+        lidar, stamps_ns = self._rig.lidar, {name: bundle.stamp_of(name) for name in bundle.measurements}
         missing = {**bundle.missing, **self._unknown}
         for name, stamp_ns in stamps_ns.items():
-            if self.world_from_ego(stamp_ns) is None:
-                missing[name] = "an ego pose near its stamp"
+            if not self._knows_pose(stamp_ns):
+                missing[name] = "no ego pose is known at its stamp"
+        if lidar in stamps_ns and self._clouds_have_times:
+            turn_ns = round(1e9 / self._rig.sensors[lidar].rate_hz)
+            if not all(self._knows_pose(stamps_ns[lidar] + away_ns) for away_ns in (-turn_ns, turn_ns)):
+                missing[lidar] = "no ego pose is known for all of its points"
         return Moment(
             f"{bundle.epoch}-{bundle.stamp_ns}" if bundle.epoch else str(bundle.stamp_ns),
             bundle.stamp_ns,
@@ -146,5 +154,12 @@ class BagIndex:
             {name: bundle.measurements[name].payload for name in stamps_ns if name not in missing},
             stamps_ns,
             missing,
-            self.world_from_ego(bundle.stamp_ns) is not None,
+            self._knows_pose(bundle.stamp_ns),
         )
+
+    def _knows_pose(self, stamp_ns: int) -> bool:
+        try:
+            self.motion.world_from_ego_at(stamp_ns)
+        except InputError:
+            return False
+        return True

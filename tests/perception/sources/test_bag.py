@@ -16,12 +16,13 @@ from perception.replay.faults import Fault, Faulty
 from perception.replay.nuscenes import Drive
 from perception.replay.stream import Stream
 from perception.ros.bags import Bag, TimedMessage, write_bag
-from perception.ros.codec import Codec
+from perception.ros.clouds import cloud_message
+from perception.ros.codec import Codec, header_of
 from perception.sources import FrameOptions, MissingDataError
 from perception.sources.bag import Source
 from perception.sources.nuscenes import Source as Tables
 from perception.types import Frame
-from tests.nuscenes_fixture import VERSION, write_nuscenes
+from tests.nuscenes_fixture import START_US, VERSION, ego_from_sensor, world_from_ego, write_nuscenes
 
 pytest.importorskip("rosbags")
 NUSCENES = Path(__file__).resolve().parents[3] / "configs" / "rigs" / "nuscenes_ros.yaml"
@@ -76,6 +77,13 @@ class Changed:
         return (message for one in self.stream if (message := self.change(one)) is not None)
 
 
+def changed_rig(tmp_path: Path, change: Callable[[dict], object]) -> Path:
+    content = yaml.safe_load(NUSCENES.read_text())
+    change(content)
+    (tmp_path / "rig.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path / "rig.yaml"
+
+
 def check_same(one: Frame, other: Frame) -> None:
     """The same sensor data from the same places."""
     assert (one.stamp_ns, set(one.cameras)) == (other.stamp_ns, set(other.cameras))
@@ -89,16 +97,51 @@ def check_same(one: Frame, other: Frame) -> None:
         np.testing.assert_allclose(camera.camera_from_lidar.matrix, matrix, atol=1e-9)
 
 
-@pytest.mark.parametrize("poses", ["odometry", "tf"])
-def test_keyframes_come_back_as_the_tables_have_them(bag: Path, truth: list[Frame], poses: str, tmp_path: Path) -> None:
-    rig = yaml.safe_load(NUSCENES.read_text())
-    if poses == "tf":
-        rig["poses"] = {"kind": "tf"}
-    (tmp_path / "rig.yaml").write_text(yaml.safe_dump(rig))
-    found = {frame.stamp_ns: frame for frame in Source(bag, rig=tmp_path / "rig.yaml")}
+@pytest.mark.parametrize("poses", [{"kind": "odometry", "topic": "/odom"}, {"kind": "tf"}], ids=lambda p: p["kind"])
+def test_keyframes_come_back_as_the_tables_have_them(
+    bag: Path, truth: list[Frame], poses: dict, tmp_path: Path
+) -> None:
+    rig = changed_rig(tmp_path, lambda content: content.update(poses=poses, sweep_age_ms=3000))
+    found = {frame.stamp_ns: frame for frame in Source(bag, rig=rig)}
     assert set(found) >= {frame.stamp_ns for frame in truth}
     for frame in truth:
         check_same(found[frame.stamp_ns], frame)
+
+
+def test_clouds_older_than_the_rig_says_are_not_added(bag: Path, tmp_path: Path) -> None:
+    rig = changed_rig(tmp_path, lambda content: content.update(sweep_age_ms=120))
+    for frame in Source(bag, LIDAR_ONLY, rig=rig):
+        assert frame.cloud.points[:, 4].max() <= 0.12
+
+
+def test_points_with_times_are_where_they_would_have_been_at_the_frames_time(drive: Drive, tmp_path: Path) -> None:
+    """The car drives at 4 m/s: within a sweep of 50 ms what stands still would be smeared by 20 cm."""
+    codec, share = Codec(), np.linspace(0, 1, 200)
+    seen_from = world_from_ego(0, START_US + 500_000)
+    standing = seen_from.apply(np.stack([20 * np.cos(6 * share), 20 * np.sin(6 * share), np.ones(200)], axis=1))
+
+    def scanned(message: TimedMessage) -> TimedMessage:
+        if message.topic != "/LIDAR_TOP/points":
+            return message
+        stamp_ns, frame_id = header_of(message.data)
+        times_s = np.float32(0.05 * (share - 1))
+        poses = [
+            (world_from_ego(0, stamp_ns / 1000 + 1e6 * t) @ ego_from_sensor("LIDAR_TOP")).inverse() for t in times_s
+        ]
+        points = np.array([pose.apply(point) for pose, point in zip(poses, standing, strict=True)])
+        points = np.c_[points, np.zeros(200)].astype(np.float32)
+        return replace(
+            message, data=codec.encode(cloud_message(codec.make, stamp_ns, frame_id, points, times_s=times_s))
+        )
+
+    options = FrameOptions(cameras=(), sweeps=2)
+    frames = list(rewritten(tmp_path / "bag", Changed(drive, scanned), options=options))
+    assert len(frames) > 5
+    for frame in frames:
+        world_from_lidar = frame.world_from_ego @ frame.ego_from_lidar
+        places = world_from_lidar.apply(frame.cloud.points[:, :3]).reshape(-1, 200, 3)
+        assert np.abs(places - standing).max() < 0.03
+        assert frame.cloud.times_ns is None
 
 
 def test_without_cameras_every_cloud_is_a_frame(bag: Path, root: Path) -> None:
@@ -232,13 +275,6 @@ def test_poses_that_are_no_poses_are_named(drive: Drive, tmp_path: Path) -> None
         rewritten(tmp_path / "bag", Changed(drive, spoil))
 
 
-def spoiled_rig(tmp_path: Path, change: Callable[[dict], object]) -> Path:
-    content = yaml.safe_load(NUSCENES.read_text())
-    change(content)
-    (tmp_path / "rig.yaml").write_text(yaml.safe_dump(content))
-    return tmp_path / "rig.yaml"
-
-
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -257,7 +293,7 @@ def test_a_rig_that_does_not_fit_the_bag_is_named(
     bag: Path, tmp_path: Path, change: Callable[[dict], object], text: str
 ) -> None:
     with pytest.raises(InputError, match=text):
-        Source(bag, rig=spoiled_rig(tmp_path, change))
+        Source(bag, rig=changed_rig(tmp_path, change))
 
 
 def test_a_bag_cut_short_is_named(bag: Path, tmp_path: Path) -> None:
