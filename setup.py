@@ -35,6 +35,9 @@ TRAIN = [
 # Writes the dense parts of a detector for other runtimes, and checks what was written.
 EXPORT = ["onnx>=1.15", "onnxruntime>=1.17"]
 
+# Reads and writes ROS 2 bags and messages; pure Python.
+BAGS = "rosbags>=0.11"
+
 # Casts the simulator's rays. It links system libraries:
 # apt-get install libusb-1.0-0 libgl1 libgomp1 libegl1 libx11-6
 OPEN3D = [
@@ -57,7 +60,7 @@ EXTRAS = {
         "ros-jazzy-geometry-msgs",
         "ros-jazzy-nav-msgs",
         "ros-jazzy-diagnostic-msgs",
-        "rosbags>=0.10",
+        BAGS,
     ],
     "train": TRAIN,
     "view": [
@@ -74,6 +77,8 @@ EXTRAS = {
         "nuscenes-devkit==1.2.0",  # the official scores, and an oracle; it needs numpy<2
         "pyquaternion>=0.9.9",
         *SIMULATION,
+        BAGS,
+        "mcap-ros2-support>=0.5",  # another reader of the bags that we write
         SPCONV,  # an oracle for our sparse convolutions, on the CPU too
         TRITON,  # interprets its kernels on a CPU
     ],

@@ -110,12 +110,16 @@ class Rig:
     @staticmethod
     def load(path: str | Path) -> Rig:
         """Read and validate a rig file; raises InputError that names the file and the field."""
-        fields = _fields(read_yaml(Path(path)), {"sensors"}, set(), str(path))
-        sensors = fields["sensors"]
+        return Rig.parse(read_yaml(Path(path)), str(path))
+
+    @staticmethod
+    def parse(content: Any, what: str = "rig") -> Rig:
+        """The same of a file's content; `what` is how errors call it."""
+        sensors = _fields(content, {"sensors"}, set(), what)["sensors"]
         if not isinstance(sensors, dict):
-            raise InputError(f"{path}: sensors", "a block for each sensor", f"{sensors!r:.80}")
-        rig = Rig({str(name): _read_sensor(str(name), block, f"{path}: {name}") for name, block in sensors.items()})
-        rig.validate(str(path))
+            raise InputError(f"{what}: sensors", "a block for each sensor", f"{sensors!r:.80}")
+        rig = Rig({str(name): _read_sensor(str(name), block, f"{what}: {name}") for name, block in sensors.items()})
+        rig.validate(what)
         return rig
 
     def save(self, path: str | Path) -> None:

@@ -29,14 +29,17 @@ INTERRUPTED = 130  # what shells report after Ctrl-C
 UsageError = typer.BadParameter.__mro__[1]
 
 
-def run(main: Callable[..., None]) -> NoReturn:
+def run(main: Callable[..., None], *more: Callable[..., None], help: str | None = None) -> NoReturn:
     """Run `main` with the arguments its signature declares, and leave with its exit code.
 
-    Its docstring is the help text. Mistakes in the arguments or the input end in one line on standard error, without
+    Its docstring is the help text. Of several functions the first argument names one; `help` is then the text of all.
+    Mistakes in the arguments or the input end in one line on standard error, without
     a traceback; anything else is a bug of ours and keeps its traceback.
     """
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings={"max_content_width": 100})
-    app.command()(_interruptible(main))
+    settings = {"max_content_width": 100}
+    app = typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, context_settings=settings)
+    for function in (main, *more):
+        app.command(context_settings=settings)(_interruptible(function))
     try:
         code = app(standalone_mode=False)
     except UsageError as error:

@@ -181,11 +181,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DetectorConf
 
     Raises InputError if it is missing, is no YAML, or has keys or values that the configuration does not know.
     """
-    data = overridden(_read(Path(path)), overrides)
+    data = overridden(read_sections(Path(path)), overrides)
     return parse_config(data, f"{path} with {' '.join(overrides)}" if overrides else str(path))
 
 
-def _read(path: Path) -> dict:
+def read_sections(path: Path) -> dict:
+    """The sections of a configuration file; InputError if it is missing or holds anything else."""
     if not is_file(path):
         raise InputError(str(path), "a configuration file (.yaml)", "no such file", "see configs/")
     data = read_yaml(path)
@@ -199,15 +200,16 @@ def parse_config(data: dict, what: str = "configuration") -> DetectorConfig:
     try:
         return DetectorConfig.model_validate(data)
     except ValidationError as error:
-        raise _input_error(error, what) from error
+        raise input_error_of(error, what) from error
 
 
-def _input_error(error: ValidationError, what: str) -> InputError:
+def input_error_of(error: ValidationError, what: str) -> InputError:
+    """The first mistake that a validation found, told by its place in the file that `what` names."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     inner = first.get("ctx", {}).get("error")
     if isinstance(inner, ValidationError):  # a plug-in's own section
-        return _input_error(inner, f"{what}: {place}")
+        return input_error_of(inner, f"{what}: {place}")
     text = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     expected, separator, got = text.removeprefix("expected ").partition(", got ")
     if first["type"] == "missing":

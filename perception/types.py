@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class Measurement:
 
     sensor: str
     stamp_ns: int
-    payload: CameraImage | PointCloud | EgoPose
+    payload: Any  # CameraImage, PointCloud or EgoPose, or what stands for one that isn't read yet
 
 
 @dataclass(frozen=True)

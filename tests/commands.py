@@ -34,6 +34,6 @@ def run_tool(
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
     capture.readouterr()
     with pytest.raises(SystemExit) as left:
-        run(module.main)
+        run(*getattr(module, "COMMANDS", None) or (module.main,))
     printed = capture.readouterr()
     return Finished(left.value.code, printed.out, printed.err)

@@ -16,7 +16,8 @@ COMMANDS = sorted((CHECKOUT / "tools").glob("*.py"))
 
 GEOMETRY_NEEDS = {"calibration", "numpy", "scipy", "cv2", "yaml"}
 EXTRAS = {"nuscenes", "pyquaternion", "matplotlib", "spconv", "cumm", "mmdet3d", "mmdet", "mmengine", "mmcv"}
-EXTRAS |= {"open3d", "rerun", "rclpy", "rosbags", "lightning_fabric", "tensorboard", "triton"}
+EXTRAS |= {"open3d", "rerun", "rclpy", "rosbags", "mcap", "lightning_fabric", "tensorboard", "triton", "onnx"}
+EXTRAS |= {"onnxruntime"}
 HEAVY = {"torch", "cv2", "scipy", "matplotlib", "numba", "pandas"}
 
 
@@ -63,8 +64,8 @@ def test_importing_everything_loads_no_extra():
     assert result.stdout.split() == []
 
 
-def test_sources_and_outputs_work_without_the_models():
-    modules = [path for path in MODULES if path.parent.name in ("sources", "outputs", "drawing", "formats")]
+def test_sources_timing_and_outputs_work_without_the_models():
+    modules = [path for path in MODULES if path.parent.name in ("sources", "timing", "outputs", "drawing", "formats")]
     assert modules
     result = run("-c", f"import sys, {', '.join(map(dotted, modules))}; print('torch' in sys.modules)")
     assert (result.returncode, result.stdout.strip()) == (0, "False"), result.stderr

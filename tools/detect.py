@@ -13,12 +13,13 @@ from perception.command import Precision, run, say, with_progress
 
 def main(
     config: Annotated[Path, typer.Argument(help="Configuration (.yaml) the checkpoint was made for.")],
-    data: Annotated[Path, typer.Argument(metavar="INPUT", help="nuScenes root, or mmdetection3d info file (.pkl).")],
+    data: Annotated[Path, typer.Argument(metavar="INPUT", help="nuScenes root, info file (.pkl), or rosbag2.")],
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights (.safetensors). Else those in the package for this configuration.")
     ] = None,
     version: Annotated[str | None, typer.Option(help="nuScenes version, such as v1.0-mini.")] = None,
+    rig: Annotated[Path | None, typer.Option(help="Rig file (.yaml) of a rosbag2: see configs/rigs/.")] = None,
     sample: Annotated[list[str] | None, typer.Option(help="nuScenes sample token; again for more. Else all.")] = None,
     score_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Leave out what scores less. Else all, in pictures 0.25.")
@@ -45,12 +46,19 @@ def main(
     from perception.sources import guess_source, open_source
 
     source_name = guess_source(data)
-    settings = {"version": version, "tokens": sample or None} if source_name == "nuscenes" else {}
-    if not settings and (version or sample):
-        raise InputError("--version and --sample", "a nuScenes root to choose from", f"the info file {data}")
+    settings = {"nuscenes": {"version": version, "tokens": sample or None}, "bag": {"rig": rig}}.get(source_name, {})
+    if source_name != "nuscenes" and (version or sample):
+        raise InputError("--version and --sample", "a nuScenes root to choose from", str(data))
+    if (source_name == "bag") != (rig is not None):
+        got = f"none for {data}" if rig is None else f"one for {data}"
+        raise InputError("--rig", "a rig file for a rosbag2, and for nothing else", got, "see configs/rigs/")
     checkpoint = checkpoint_of(config, checkpoint, say)
     detector = load_detector(config, checkpoint, device, precision.value)
-    frame_options = frame_options_of(detector.config, cameras_too=pictures, allow_missing=allow_missing, truth=pictures)
+    # A bag's clouds come more often than its images, so that a detector without cameras would miss most of them.
+    to_look_at = pictures and source_name != "bag"
+    frame_options = frame_options_of(
+        detector.config, cameras_too=to_look_at, allow_missing=allow_missing, truth=pictures
+    )
     source = open_source(source_name, data, frame_options, **settings)
     output_options = OutputOptions(pictures=pictures)
     if score_threshold is not None:
@@ -64,6 +72,7 @@ def main(
             files=(config, checkpoint, *source.files),
             data=str(data),
             version=version,
+            rig=str(rig),
             sample=sample,
             device=device,
             precision=precision.value,

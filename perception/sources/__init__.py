@@ -17,6 +17,7 @@ from calibration.errors import InputError
 from calibration.files import is_file
 from calibration.spelling import did_you_mean
 from perception.nuscenes import CAMERAS, CLASS_NAMES
+from perception.ros.bags import is_bag
 from perception.types import Frame
 
 
@@ -95,5 +96,8 @@ def guess_source(path: str | Path) -> str:
         return "nuscenes"
     if path.suffix == ".pkl" and path.is_file():
         return "mmdet3d_info"
+    if is_bag(path):
+        return "bag"
     got = "another kind" if path.exists() else "no such file or folder"
-    raise InputError(str(path), "a nuScenes root (with a folder v1.0-*) or an mmdetection3d info file (.pkl)", got)
+    kinds = "a nuScenes root (with a folder v1.0-*), an mmdetection3d info file (.pkl) or a rosbag2 (.mcap, .db3)"
+    raise InputError(str(path), kinds, got)

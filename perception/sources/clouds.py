@@ -11,6 +11,7 @@ import numpy as np
 from calibration.errors import InputError
 from calibration.transform import Transform
 from perception.sources import FrameOptions, MissingDataError, find_file
+from perception.timing.sweeps import beyond_own_car, write_aged
 from perception.types import PointCloud
 
 COLUMNS = 5  # of a nuScenes .bin file: x, y, z, intensity, ring
@@ -84,10 +85,8 @@ def _as_of(key: Sweep, sweep: Sweep, points: np.ndarray, remove_radius_m: float)
     if age < 0:
         raise InputError(sweep.paths[0].name, "a sweep before its keyframe", f"one {-age:g} s after it")
     if sweep is not key:
-        points = points[(np.abs(points[:, 0]) >= remove_radius_m) | (np.abs(points[:, 1]) >= remove_radius_m)]
+        points = beyond_own_car(points, remove_radius_m)
     aged = np.empty((len(points), 5), np.float32)
-    aged[:, :4], aged[:, 4] = points, age
-    if sweep is not key:
-        lidar_from_sweep = key.world_from_lidar.inverse() @ sweep.world_from_lidar
-        aged[:, :3] = lidar_from_sweep.apply(points[:, :3])
+    lidar_from_sweep = key.world_from_lidar.inverse() @ sweep.world_from_lidar
+    write_aged(aged, points, age, None if sweep is key else lidar_from_sweep)
     return aged

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -59,15 +60,20 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises MissingDataError for a file that is no such image, is cut short, or has more than 8 bits a channel.
     """
+    return decode_image(path, str(path))
+
+
+def decode_image(file: Path | BinaryIO, what: str) -> np.ndarray:
+    """The same of a file that may be in memory; `what` is how errors call it."""
     from PIL import Image
 
     expected = "a JPEG or PNG image with 8 bits a channel"
     try:
-        with Image.open(path, formats=("JPEG", "PNG")) as image:
+        with Image.open(file, formats=("JPEG", "PNG")) as image:
             mode, pixels = image.mode, np.array(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's, for broken PNGs too
-        got = str(error).replace(f" {str(path)!r}", "")
-        raise MissingDataError(str(path), expected, f"a file that can't be decoded ({got})") from error
+        got = str(error).replace(f" {str(file)!r}", "").replace(f" {file!r}", "")
+        raise MissingDataError(what, expected, f"a file that can't be decoded ({got})") from error
     if mode not in MODES:
-        raise MissingDataError(str(path), expected, f"mode {mode}")
+        raise MissingDataError(what, expected, f"mode {mode}")
     return pixels
