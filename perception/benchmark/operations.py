@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from perception.benchmark.stages import replaced
 from perception.ops.sparse import Epilogue, Rulebook, native_backend
@@ -22,6 +21,8 @@ from perception.ops.sparse import Epilogue, Rulebook, native_backend
 @contextmanager
 def counting() -> Iterator[Callable[[], int]]:
     """Within the block, the function it gives tells the operations so far."""
+    from torch.utils.flop_counter import FlopCounterMode  # only here: it imports triton where there is one
+
     sparse = _SparseOperations()
     with (
         _attention_in_the_open(),

@@ -57,7 +57,10 @@ class TestAWholeCheckpoint:
         torch.save({"state_dict": as_mit_han_lab(setting.public), "meta": {}}, setting.source)
         assert setting.run() == 0
         assert setting.error == ""
-        loaded = load_detector(setting.config, setting.out).network.state_dict()
+        load_detector(setting.config, setting.out)
+        network = Network(load_config(setting.config))
+        load_weights(network, setting.out)
+        loaded = network.state_dict()
         assert all(torch.equal(loaded[name], tensor) for name, tensor in setting.native.items())
         assert [path.name for path in setting.out.parent.iterdir()] == ["native.safetensors"]
 

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from perception.checkpoints import mmdetection3d
 from perception.checkpoints.importer import import_checkpoint
-from perception.detector import load_detector
+from perception.checkpoints.native import load_weights
+from perception.config import load_config
+from perception.model.network import Network
 from tests.data import GOLDEN, needs
 from tests.perception.checkpoints.public import as_mit_han_lab
 
@@ -43,7 +45,9 @@ def hollow_weights(kind: str) -> dict[str, Tensor]:
 def imported_equals_the_lidar_weights(source: Path, out: Path) -> None:
     imported = import_checkpoint(source, CONFIG_OF.values())
     imported.save(out)
-    found = load_detector(imported.config, out).network.state_dict()
+    network = Network(load_config(imported.config))
+    load_weights(network, out)
+    found = network.state_dict()
     expected = {mmdetection3d.native_name(name): tensor for name, tensor in lidar_weights().items()}
     assert imported.config == CONFIG_OF["lidar"]
     assert set(found) == set(expected)
