@@ -9,6 +9,7 @@ A Frame may lack any of its cameras, its cloud, or both.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from perception.checkpoints.shipped import checkpoint_of
 from perception.config import DetectorConfig, load_config
 from perception.model.inference import for_inference
 from perception.model.network import Network
-from perception.model.precision import Precision, autocast, in_float32
+from perception.model.precision import Precision, autocast, computes_bfloat16, in_float32
 from perception.prepare import prepare
 from perception.types import Boxes3D, Frame
+
+_log = logging.getLogger(__name__)
 
 
 class Detector:
@@ -39,6 +42,9 @@ class Detector:
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
         self.precision = precision
+        if precision == "bf16" and not computes_bfloat16(self.device):
+            what = "expected instructions for bfloat16, got none, which makes it much slower; use fp32"
+            _log.warning("precision bf16: %s", what)
 
     def __call__(self, frame: Frame) -> Boxes3D:
         """The boxes of one frame, in its lidar frame."""

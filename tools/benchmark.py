@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from perception.command import run, with_progress
+from perception.command import Precision, run, with_progress
 
 
 class Peer(str, Enum):
@@ -44,6 +44,7 @@ def main(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. Else as many as torch takes.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Passes that are timed.")] = 20,
+    precision: Annotated[Precision, typer.Option(help="What the stages are measured in.")] = Precision.fp32,
     json: Annotated[Path | None, typer.Option(help="File to write everything to.")] = None,
     compare: Annotated[
         Peer | None,
@@ -63,7 +64,7 @@ def main(
     if json is not None:
         require_place(json)
     peer = compare.value if compare is not None else None
-    request = Request(config, data, version, sample, checkpoint, threads, repeats, peer)
+    request = Request(config, data, version, sample, checkpoint, threads, repeats, precision.value, peer)
     report = benchmark(request, with_progress)
     report.print(console_of())
     if json is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -22,7 +23,9 @@ from perception.checkpoints.native import load_weights
 from perception.checkpoints.shipped import checkpoint_of, shipped_names
 from perception.config import DetectorConfig, load_config
 from perception.detector import Detector
+from perception.model.inference import for_inference
 from perception.model.network import Network
+from perception.model.precision import Precision
 from perception.offline import frame_options_of
 from perception.sources import Source, guess_source, open_source
 from perception.types import Frame
@@ -41,6 +44,7 @@ class Request:
     checkpoint: Path | None = None
     threads: int | None = None  # None: as many as torch takes
     repeats: int = 20
+    precision: Precision = "fp32"  # of the stages
     peer: str | None = None  # a file of comparisons/
 
 
@@ -48,7 +52,9 @@ def benchmark(request: Request, progress: Progress) -> Report:
     """Measure; raises InputError, before anything takes long, for what can't be used or compared."""
     config = load_config(request.config)
     peer = _peer(request.peer, config)
-    detector, weights = _detector(request, config)
+    network, weights = _network(request, config)
+    plain = Detector(config, deepcopy(network))  # as trained, for peers to take its weights
+    detector = Detector(config, for_inference(network, request.precision), precision=request.precision)
     read, described = _frames(request, config)
     subject = Subject(detector, read, decodes=request.data is not None)
     threads = request.threads or torch.get_num_threads()
@@ -57,9 +63,11 @@ def benchmark(request: Request, progress: Progress) -> Report:
         peaks_before = measure_roofline()
         stages = measure_stages(subject, request.repeats, lambda passes, total: progress(passes, total, "measuring"))
         roofline = measure_roofline().or_better(peaks_before)
-        comparisons = () if peer is None else _compare(peer, subject, request.repeats, progress)
+        comparisons = (
+            () if peer is None else _compare(peer, replace(subject, detector=plain), request.repeats, progress)
+        )
     names = (str(request.config), weights, described)
-    return Report(*names, machine, threads, WARM_UP, roofline, tuple(stages), tuple(comparisons))
+    return Report(*names, machine, threads, request.precision, WARM_UP, roofline, tuple(stages), tuple(comparisons))
 
 
 def _peer(name: str | None, config: DetectorConfig) -> ModuleType | None:
@@ -79,15 +87,15 @@ def _compare(peer: ModuleType, subject: Subject, repeats: int, progress: Progres
         return peer.compare(subject.detector, subject.read(), rounds)
 
 
-def _detector(request: Request, config: DetectorConfig) -> tuple[Detector, str]:
+def _network(request: Request, config: DetectorConfig) -> tuple[Network, str]:
     """With the weights given or in the package; where there are none with random ones, which take as long."""
     torch.manual_seed(0)
     network = Network(config)
     if request.checkpoint is None and request.config.stem not in shipped_names():
-        return Detector(config, network), "random"
+        return network, "random"
     path = checkpoint_of(request.config, request.checkpoint)
     load_weights(network, path)
-    return Detector(config, network), str(path)
+    return network, str(path)
 
 
 def _frames(request: Request, config: DetectorConfig) -> tuple[Callable[[], Frame], str]:

@@ -32,6 +32,7 @@ class Report:
     frame: str  # what the detector looked at
     machine: Machine
     threads: int
+    precision: str  # of the stages; comparisons name theirs
     warm_up: int  # passes
     roofline: Roofline
     stages: tuple[Stage, ...]  # the last is all of it
@@ -41,9 +42,14 @@ class Report:
     def repeats(self) -> int:
         return len(self.stages[-1].seconds)
 
+    @property
+    def peak(self) -> float:
+        """Operations a second in the stages' precision; fp32's where the processor lacks that."""
+        peaks = self.roofline.operations_per_s
+        return peaks.get(self.precision, peaks["fp32"])
+
     def data(self) -> dict[str, Any]:
         """For JSON: times in milliseconds, memory in bytes, operations as counted."""
-        peak = self.roofline.operations_per_s["fp32"]
         return {
             "format": FORMAT,
             "config": self.config,
@@ -51,10 +57,11 @@ class Report:
             "frame": self.frame,
             "machine": asdict(self.machine),
             "threads": self.threads,
+            "precision": self.precision,
             "warm_up": self.warm_up,
             "repeats": self.repeats,
             "roofline": asdict(self.roofline),
-            "stages": [_stage_data(stage, peak) for stage in self.stages],
+            "stages": [_stage_data(stage, self.peak) for stage in self.stages],
             "comparisons": [_comparison_data(comparison) for comparison in self.comparisons],
         }
 
@@ -66,21 +73,21 @@ class Report:
         """Print header and tables."""
         for line in self._header():
             console.print(Text(line), soft_wrap=True)
-        console.print(_stage_table(self.stages, self.roofline))
+        console.print(_stage_table(self.stages, self.peak))
         if self.comparisons:
             console.print(_comparison_table(self.comparisons))
 
     def _header(self) -> list[str]:
-        machine, peaks = self.machine, self.roofline.operations_per_s
+        machine = self.machine
+        peaks = ", ".join(f"{name} {peak / 1e9:.0f} GFLOP/s" for name, peak in self.roofline.operations_per_s.items())
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
         return [
             f"{self.config} on {self.frame}; weights: {self.weights}",
-            f"{threads} on {machine.line()}",
+            f"{self.precision}, {threads} on {machine.line()}",
             f"{versions}; kernels: {machine.kernels}",
             f"{self.repeats} repeats after {self.warm_up} passes to warm up",
-            f"peaks measured here with {threads}: fp32 {peaks['fp32'] / 1e9:.0f} GFLOP/s, bf16 "
-            f"{peaks['bf16'] / 1e9:.0f} GFLOP/s, memory {self.roofline.bytes_per_s / 1e9:.1f} GB/s",
+            f"peaks measured here with {threads}: {peaks}, memory {self.roofline.bytes_per_s / 1e9:.1f} GB/s",
         ]
 
 
@@ -106,7 +113,7 @@ def _stage_data(stage: Stage, peak: float) -> dict[str, Any]:
         "memory_peak_bytes": stage.memory_peak,
         "operations": stage.operations,
         "operations_per_s": stage.operations_per_s,
-        "share_of_fp32_peak": stage.operations_per_s / peak,
+        "share_of_peak": stage.operations_per_s / peak,
         "times_ms": [second * 1e3 for second in stage.seconds],
     }
 
@@ -125,8 +132,8 @@ def _comparison_data(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _stage_table(stages: Sequence[Stage], roofline: Roofline) -> Table:
-    caption = "time and work of a stage are without the stages within it; of peak: of the fp32 peak"
+def _stage_table(stages: Sequence[Stage], peak: float) -> Table:
+    caption = "time and work of a stage are without the stages within it; of peak: of the peak in the stages' precision"
     table = Table(caption=caption, caption_justify="left")
     table.add_column("stage", no_wrap=True)
     for name in ("median ms", "p90", "p99", "share", "memory +MB", "peak MB", "GFLOP", "GFLOP/s", "of peak"):
@@ -134,7 +141,7 @@ def _stage_table(stages: Sequence[Stage], roofline: Roofline) -> Table:
     for stage in stages:
         if stage is stages[-1]:
             table.add_section()
-        table.add_row(*_stage_cells(stage, stages[-1], roofline.operations_per_s["fp32"]))
+        table.add_row(*_stage_cells(stage, stages[-1], peak))
     return table
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from perception.model.precision import computes_bfloat16
+
 ATTEMPTS = 5
 MATRIX, CHANNELS, MAP, COPIED = 2048, 128, 128, 2**28  # rows and columns; of a convolution; cells a side; bytes
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -18,7 +20,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class Roofline:
     """Peaks, measured with as many threads as torch is set to use."""
 
-    operations_per_s: dict[str, float]  # by precision, the better of a matrix product and a 3x3 convolution
+    operations_per_s: dict[str, float]  # by precision that the processor has, of a matrix product or 3x3 convolution
     bytes_per_s: float  # read and written by a copy
 
     def or_better(self, other: Roofline) -> Roofline:
@@ -30,7 +32,8 @@ class Roofline:
 @torch.inference_mode()
 def measure_roofline() -> Roofline:
     """The best of a few attempts each."""
-    operations = {name: max(_product(dtype), _convolution(dtype)) for name, dtype in PRECISIONS.items()}
+    precisions = [name for name in PRECISIONS if name != "bf16" or computes_bfloat16(torch.device("cpu"))]
+    operations = {name: max(_product(PRECISIONS[name]), _convolution(PRECISIONS[name])) for name in precisions}
     return Roofline(operations, _copy())
 
 

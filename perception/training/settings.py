@@ -95,7 +95,7 @@ class TrainingSettings(Settings):
     end_factor: float = Field(1e-4, gt=0, le=1)  # of the peak, where it ends
     gradient_clip: float = Field(35.0, gt=0)  # largest norm of the gradient, over all weights
     average: float = Field(0.999, ge=0, lt=1)  # decay a step of the weights' moving average, which is what is kept
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast; twice as fast on CPUs and GPUs that have it
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"  # bf16: autocast; auto: that where processor or GPU has it
     channels_last: bool = True  # memory layout of maps; faster on CPUs and GPUs alike
     frozen: tuple[str, ...] = ()  # parts that don't learn, such as camera_branch.backbone
     rate_factors: dict[str, float] = Field(default_factory=dict)  # part -> factor on its learning rate

@@ -14,7 +14,7 @@ from calibration.spelling import did_you_mean
 from perception.config import DetectorConfig, plugin_names
 from perception.model.inference import lay_channels_last
 from perception.model.network import Network
-from perception.model.precision import autocast, in_float32
+from perception.model.precision import autocast, fastest, in_float32
 from perception.training.depth import depth_term
 from perception.training.examples import Example
 from perception.training.losses import Term
@@ -61,7 +61,8 @@ class Trainee(nn.Module):
 
     def forward(self, example: Example) -> tuple[Tensor, Tensor]:
         device = example.batch.images.device
-        with autocast(device, self.settings.precision):
+        precision = self.settings.precision
+        with autocast(device, fastest(device) if precision == "auto" else precision):
             outputs = self.network(example.batch)
         terms = self.criterion(in_float32(outputs), list(example.boxes))
         if self.lift is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from calibration.errors import InputError
+from perception.model import precision
 from perception.model.lidar_encoders.pillars import Settings as Pillars
 from perception.model.network import Network
 from perception.model.view_transforms.depth_lss import depth_images
@@ -43,6 +44,13 @@ def test_bf16_comes_close_to_fp32():
     assert rounded.dtype == torch.float32
     assert exact[0] != rounded[0]
     torch.testing.assert_close(rounded[0], exact[0], rtol=0.02, atol=0)  # of the heatmap: assignments may change
+
+
+@pytest.mark.parametrize("bfloat16", [True, False])
+def test_auto_is_bf16_where_the_processor_computes_it(monkeypatch: pytest.MonkeyPatch, bfloat16: bool):
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: bfloat16)
+    chosen, same = (trainee(precision=p)(two_scenes())[0] for p in ("auto", "bf16" if bfloat16 else "fp32"))
+    assert torch.equal(chosen, same)
 
 
 def test_geometry_stays_in_float32_under_bf16():
