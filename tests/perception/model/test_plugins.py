@@ -354,12 +354,77 @@ def test_both_sensors_matter_and_either_may_be_missing(name):
     assert all(not torch.allclose(outputs[i], outputs[j]) for i in range(4) for j in range(i))
 
 
+def maps_of_all_states(repeats: int = 1) -> tuple[Tensor, Tensor]:
+    """Camera and LiDAR maps of frames with both sensors, with one only, and with none."""
+    camera, lidar = torch.randn(4 * repeats, 5, 6, 9), torch.randn(4 * repeats, 7, 6, 9)
+    camera[1::4], lidar[2::4] = 0, 0
+    camera[3::4], lidar[3::4] = 0, 0
+    return camera, lidar
+
+
 @each("fusers")
-def test_gradients_reach_all_of_a_fuser_and_both_maps(name):
+def test_gradients_reach_all_of_a_fuser_and_both_maps_of_every_state(name):
     fuser = build("fusers", name, 5, 7)
-    maps = [torch.randn(2, channels, 6, 9, requires_grad=True) for channels in (5, 7)]
-    assert_gradients_everywhere(fuser, fuser(*maps))
-    assert all(map_.grad.abs().sum() > 0 for map_ in maps)
+    camera, lidar = (map_.requires_grad_() for map_ in maps_of_all_states(repeats=2))
+    assert_gradients_everywhere(fuser, fuser(camera, lidar))
+    assert (camera.grad[::2].flatten(1).abs().sum(dim=1) > 0).all()
+    assert (lidar.grad[[0, 1, 4, 5]].flatten(1).abs().sum(dim=1) > 0).all()
+
+
+@each("fusers")
+def test_frames_of_a_batch_are_fused_as_if_alone_whatever_others_lack(name):
+    fuser = build("fusers", name, 5, 7)
+    camera, lidar = maps_of_all_states()
+    together = fuser(camera, lidar)
+    for row in range(4):
+        alone = fuser(camera[row : row + 1], lidar[row : row + 1])
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-4, atol=1e-5)
+
+
+@each("fusers")
+def test_a_trained_fuser_has_no_chance_in_it(name):
+    fuser = build("fusers", name, 5, 7)
+    maps = maps_of_all_states()
+    assert torch.equal(fuser(*maps), fuser(*maps))
+
+
+@each("fusers")
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [1, 1], [2, 2], [3, 3]], ids=["all", "no camera", "no LiDAR", "none"])
+def test_a_fuser_trains_a_step_whatever_its_batch_lacks(name, rows):
+    fuser = small_settings("fusers", name).build(5, 7).train()
+    camera, lidar = (map_[rows] for map_ in maps_of_all_states())
+    optimizer = torch.optim.SGD(fuser.parameters(), lr=0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        fused = fuser(camera, lidar)
+        (fused - torch.ones_like(fused)).square().mean().backward()
+        optimizer.step()
+    assert all(value.isfinite().all() for value in fuser.state_dict().values())
+    assert fuser.eval()(*maps_of_all_states()).isfinite().all()
+
+
+@each("fusers")
+def test_a_fuser_learns_from_both_sensors(name):
+    """The sum of a number that only the camera knows and one that only the LiDAR knows."""
+    fuser = small_settings("fusers", name).build(5, 7).train()
+    optimizer = torch.optim.Adam(fuser.parameters(), lr=0.03)
+    camera, lidar = torch.randn(4, 5, 6, 9).relu(), torch.randn(4, 7, 6, 9).relu()
+    wanted = camera[:, 0] + lidar[:, 0]
+    for _ in range(80):
+        loss = (fuser(camera, lidar)[:, 0] - wanted).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.6 * camera[:, 0].var(), "one sensor alone leaves all of the other's variance"
+
+
+@each("fusers")
+def test_a_fuser_works_in_bfloat16_too(name):
+    fuser = build("fusers", name, 5, 7)
+    maps = maps_of_all_states()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = fuser(*maps).float()
+    torch.testing.assert_close(rounded, fuser(*maps), rtol=0.1, atol=0.15)
 
 
 @each("fusers")
