@@ -1,11 +1,11 @@
 """A fuser in which each sensor's cells look for what they need in the other's map, within windows.
 
-Windows and their position bias are those of Liu et al., "Swin Transformer", ICCV 2021; that queries of one sensor look at
-the other in both directions is from Yang et al., "DeepInteraction", NeurIPS 2022. The second direction's windows are
+Windows and their position bias are those of Liu et al., "Swin Transformer", ICCV 2021; that queries of one sensor look
+at the other in both directions is from Yang et al., "DeepInteraction", NeurIPS 2022. The second direction's windows are
 shifted by half, so that nothing ends at the same border twice.
 
-What both directions find is added with gains that start at zero (Bachlechner et al., "ReZero", UAI 2021): training starts
-from the LiDAR detector, and a frame without cameras has its map at any time.
+What both directions find is added with gains that start at zero (Bachlechner et al., "ReZero", UAI 2021): training
+starts from the LiDAR detector, and a frame without cameras has its map at any time.
 """
 
 from __future__ import annotations

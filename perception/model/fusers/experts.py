@@ -19,13 +19,15 @@ from perception.config import Settings as BaseSettings
 from perception.model.layers import ConvNormAct, PointwiseConv2d, conv_norm_relu
 from perception.model.presence import present
 
+LARGEST = 4.0  # of a router's logit, either way: an expert without any say would never learn to deserve some
+
 
 class Settings(BaseSettings):
     """The fused map is as wide as the LiDAR's."""
 
     name: Literal["experts"] = "experts"
     squeeze: int = Field(16, ge=1)  # numbers in which the router sums up a frame
-    lidar_logit: float = 3.0  # of the LiDAR's expert, at first: 0.91 of the say
+    lidar_logit: float = 3.0  # of the LiDAR's expert, at first: 0.86 of the say
 
     def build(self, camera_channels: int, lidar_channels: int) -> ExpertsFuser:
         return ExpertsFuser(self, camera_channels, lidar_channels)
@@ -63,4 +65,5 @@ class ExpertsFuser(nn.Module):
         maps (B, Cc + Cl, X, Y) and allowed (B, 3, 1, 1) bool; without any sensor all weights are 0.
         """
         logits = self.frame_router(maps.mean(dim=(2, 3)))[:, :, None, None] + self.cell_router(maps)
+        logits = LARGEST * (logits / LARGEST).tanh()
         return logits.masked_fill(~allowed, -1e4).softmax(dim=1) * allowed

@@ -1,8 +1,8 @@
 """A fuser that weighs both maps against each other: for each channel, each cell, and each sensor as a whole.
 
-Gates over channels are those of Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, gates over cells those of Woo et
-al., "CBAM", ECCV 2018; that they weigh sensors by what both of them show is from Kim et al., "Robust Deep Multi-modal
-Learning Based on Gated Information Fusion Network", ACCV 2018.
+Gates over channels are those of Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, gates over cells those of Woo
+et al., "CBAM", ECCV 2018; that they weigh sensors by what both of them show is from Kim et al., "Robust Deep Multi-
+modal Learning Based on Gated Information Fusion Network", ACCV 2018.
 
 The two weights add up to 1 everywhere. Where a sensor is missing the other one's is 1: without cameras the map is the
 LiDAR's as it is.
@@ -20,6 +20,10 @@ from perception.config import Settings as BaseSettings
 from perception.model.layers import conv_norm_relu
 from perception.model.presence import present
 
+# A logit, either way: the weaker sensor keeps a weight of 0.02 at least. Without a limit the one that helps first would
+# soon have it all, and the other, without a gradient, would never learn to help.
+LARGEST = 4.0
+
 
 class Settings(BaseSettings):
     """The fused map is as wide as the LiDAR's."""
@@ -27,7 +31,7 @@ class Settings(BaseSettings):
     name: Literal["gating"] = "gating"
     squeeze: int = Field(16, ge=1)  # numbers that a frame's channels are summed up in
     kernel: int = Field(7, ge=1)  # cells that a cell's gate looks at; odd
-    lidar_logit: float = 3.0  # the LiDAR's weight at first, as a logit: 0.95, nearly the LiDAR detector
+    lidar_logit: float = 3.0  # the LiDAR's weight at first, as a logit: 0.93, nearly the LiDAR detector
 
     def build(self, camera_channels: int, lidar_channels: int) -> GatingFuser:
         return GatingFuser(self, camera_channels, lidar_channels)
@@ -58,4 +62,5 @@ class GatingFuser(nn.Module):
         summary = torch.cat([camera.mean(dim=(2, 3)), lidar.mean(dim=(2, 3))], dim=1)
         channel = self.sensor + self.channel(summary)
         shown = [part for bev in (camera, lidar) for part in (bev.mean(1, keepdim=True), bev.amax(1, keepdim=True))]
-        return (channel[:, :, None, None] + self.cell(torch.cat(shown, dim=1))).sigmoid()
+        logits = channel[:, :, None, None] + self.cell(torch.cat(shown, dim=1))
+        return (LARGEST * (logits / LARGEST).tanh()).sigmoid()

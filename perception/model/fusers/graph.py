@@ -1,9 +1,10 @@
-"""A fuser for sensors that are not quite aligned: a graph joins each LiDAR cell to the camera cells most like it nearby.
+"""A fuser for sensors that are not quite aligned: a graph joins LiDAR cells to the camera cells nearby most like them.
 
-After Song et al., "GraphBEV: Towards Robust BEV Feature Alignment for Multi-Modal 3D Object Detection", ECCV 2024: there
-too features are matched with their nearest neighbours, as calibration is a little wrong, and clocks are. There the
-neighbours are in depth, before the camera's map is made; here they are in the map and in what its cells show. How much
-each neighbour counts is graph attention: Brody et al., "How Attentive are Graph Attention Networks?" (GATv2), ICLR 2022.
+After Song et al., "GraphBEV: Towards Robust BEV Feature Alignment for Multi-Modal 3D Object Detection", ECCV 2024:
+there too features are matched with their nearest neighbours, as calibration is a little wrong, and clocks are. There
+the neighbours are in depth, before the camera's map is made; here they are in the map and in what its cells show. How
+much each neighbour counts is graph attention: Brody et al., "How Attentive are Graph Attention Networks?" (GATv2), ICLR
+2022.
 
 What is found is added with a gain that starts at zero, as by the residual fuser. A frame without a cloud has its camera
 map as it is, one without a camera its LiDAR map.
