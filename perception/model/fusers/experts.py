@@ -56,8 +56,10 @@ class ExpertsFuser(nn.Module):
         has_camera, has_lidar = present(camera), present(lidar)
         maps = torch.cat([camera, lidar], dim=1)
         say = self.say(maps, torch.cat([has_camera, has_lidar, has_camera & has_lidar], dim=1))
-        told = (self.camera(camera), lidar + self.lidar(lidar), self.joint(maps))
-        return sum(say[:, number : number + 1] * expert for number, expert in enumerate(told))
+        fused = say[:, 1:2] * (lidar + self.lidar(lidar))
+        for number, expert in ((0, self.camera(camera)), (2, self.joint(maps))):
+            fused = torch.addcmul(fused, say[:, number : number + 1], expert)
+        return fused
 
     def say(self, maps: Tensor, allowed: Tensor) -> Tensor:
         """Each expert's weight at each cell (B, 3, X, Y): camera, LiDAR, both; 0 for those that aren't allowed.

@@ -20,7 +20,7 @@ from perception.config import Settings as BaseSettings
 from perception.model.layers import conv_norm_relu
 from perception.model.presence import present
 
-# A logit, either way: the weaker sensor keeps a weight of 0.02 at least. Without a limit the one that helps first would
+# A logit of each, either way: the weaker sensor keeps a little weight. Without a limit the one that helps first would
 # soon have it all, and the other, without a gradient, would never learn to help.
 LARGEST = 4.0
 
@@ -52,15 +52,16 @@ class GatingFuser(nn.Module):
 
     def forward(self, camera: Tensor, lidar: Tensor) -> Tensor:
         has_camera, has_lidar = present(camera), present(lidar)
-        camera = self.adapt(camera)
-        weight = self.lidar_weight(camera, lidar)
-        weight = torch.where(has_lidar, torch.where(has_camera, weight, 1.0), 0.0)
-        return weight * lidar + (1 - weight) * has_camera * camera
+        camera = self.adapt(camera).to(lidar.dtype)
+        channel, cell = self.logits(camera, lidar)
+        # Without a camera all goes to the LiDAR's map, which may be zeros as well; without a cloud all to the camera's.
+        channel = channel.masked_fill(~has_lidar, -torch.inf).masked_fill(~has_camera, torch.inf)
+        return torch.lerp(camera, lidar, (channel + cell).sigmoid().to(lidar.dtype))
 
-    def lidar_weight(self, camera: Tensor, lidar: Tensor) -> Tensor:
-        """How much of the LiDAR's map counts where both are there, 0..1 (B, C, X, Y); of the camera's, the rest."""
+    def logits(self, camera: Tensor, lidar: Tensor) -> tuple[Tensor, Tensor]:
+        """How much more the LiDAR's map counts than the camera's: by channel (B, C, 1, 1), and by cell (B, 1, X, Y)."""
         summary = torch.cat([camera.mean(dim=(2, 3)), lidar.mean(dim=(2, 3))], dim=1)
-        channel = self.sensor + self.channel(summary)
+        channel = (self.sensor + self.channel(summary))[:, :, None, None]
         shown = [part for bev in (camera, lidar) for part in (bev.mean(1, keepdim=True), bev.amax(1, keepdim=True))]
-        logits = channel[:, :, None, None] + self.cell(torch.cat(shown, dim=1))
-        return (LARGEST * (logits / LARGEST).tanh()).sigmoid()
+        cell = self.cell(torch.cat(shown, dim=1))
+        return LARGEST * (channel / LARGEST).tanh(), LARGEST * (cell / LARGEST).tanh()

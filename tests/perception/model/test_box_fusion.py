@@ -38,7 +38,7 @@ def test_odds_multiply_where_both_agree():
 def test_what_only_one_sees_keeps_its_box_and_loses_as_set():
     fused = Settings(main_alone=-0.5, camera_alone=-2.0).build()(boxes((10, 0, 0.6)), boxes((-30, 5, 0.5)))
     assert fused.centers[:, 0].tolist() == [10, -30]
-    np.testing.assert_allclose(fused.scores, sigmoid(logit([0.6, 0.5]) + [-0.5, -2.0]), rtol=1e-5)
+    np.testing.assert_allclose(fused.scores, sigmoid(logit([0.6, 0.5]) + np.array([-0.5, -2.0])), rtol=1e-5)
 
 
 def test_a_missing_stream_costs_nothing():
