@@ -153,7 +153,9 @@ class DetectorConfig(Settings):
     @model_validator(mode="after")
     def _branches_are_whole(self) -> DetectorConfig:
         camera = ("images", "image_backbone", "image_neck")
-        lifted = self.decoration is None or any(getattr(self, name) is not None for name in ("view_transform", "late"))
+        looks = getattr(self.head, "sees_images", False)
+        unlifted = self.decoration is not None or looks  # image features are of use without a map of them
+        lifted = not unlifted or any(getattr(self, name) is not None for name in ("view_transform", "late"))
         branches = {
             "LiDAR": ("points", "lidar_encoder"),
             "camera": (*camera, "view_transform") if lifted else camera,
@@ -169,6 +171,8 @@ class DetectorConfig(Settings):
         for section in ("decoration", "late"):
             if getattr(self, section) is not None and not all(whole):
                 raise ValueError(f"expected {section} where there are two branches only, got {sum(whole)} of them")
+        if looks and not whole[1]:
+            raise ValueError(f"expected a camera branch where head is {self.head.name}, got none")
         free = all(whole) and self.late is not None  # boxes may be all that is fused
         if not free and (all(whole) and lifted) != (self.fuser is not None):
             got = f"{sum(whole)} branches and {'no' if self.fuser is None else 'a'} fuser"

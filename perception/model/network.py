@@ -59,7 +59,9 @@ class Network(nn.Module):
         width = widths[-1] if self.fuser is None else self.fuser.out_channels  # the LiDAR's, where boxes are fused only
         self.bev_decoder = BevDecoder(width, config.bev_decoder)
         head_grid = self.grid.coarser(self.bev_decoder.stride)
-        self.head = config.head.build(self.bev_decoder.out_channels, head_grid, config.classes)
+        self.looks = getattr(config.head, "sees_images", False)
+        images = [(self.camera_branch.neck.out_channels, config.images.size)] if self.looks else []
+        self.head = config.head.build(self.bev_decoder.out_channels, head_grid, config.classes, *images)
         self.late, self.camera_stream = None, None
         if config.late is not None:
             self.late = config.late.build()
@@ -76,7 +78,7 @@ class Network(nn.Module):
             bev = self.fuser(camera_bev, lidar_bev)
         else:
             bev = lidar_bev if lidar_bev is not None else camera_bev
-        outputs = self.head(self.bev_decoder(bev))
+        outputs = self.head(self.bev_decoder(bev), *((features, batch) if self.looks else ()))
         if self.late is None:
             return outputs
         alone = self.camera_stream["head"](self.camera_stream["bev_decoder"](camera_bev))

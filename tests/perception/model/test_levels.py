@@ -37,6 +37,8 @@ LEVELS = {
     "late": without(tiny_data() | LATE, "fuser"),
     "maps and late": tiny_data() | LATE,
     "hybrid": tiny_data() | DECORATION | LATE,
+    "queries": without(tiny_data(), "fuser", "view_transform"),
+    "queries and maps": tiny_data(),
     "completed": tiny_data() | {"fuser": {"name": "completed", "fuser": {"name": "residual"}}},
     "completed by VAE": tiny_data() | {"fuser": {"name": "completed_vae"}},
 }
@@ -44,11 +46,11 @@ levels = pytest.mark.parametrize("level", LEVELS)
 
 
 def config_of(level: str, head: str = "transfusion") -> DetectorConfig:
-    return parse_config(LEVELS[level] | {"head": HEADS[head]})
+    return parse_config(LEVELS[level] | {"head": HEADS["query" if level.startswith("queries") else head]})
 
 
 @levels
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ["transfusion", "centerpoint"])
 def test_whatever_frames_of_a_batch_lack_boxes_are_finite(level, head):
     config = config_of(level, head)
     detector = Detector(config, tiny_network(config))
@@ -110,6 +112,34 @@ def test_a_decorated_detector_starts_as_the_lidar_detector():
     torch.testing.assert_close(ours, theirs)
 
 
+def test_queries_start_as_transfusions_and_are_so_without_cameras():
+    plain, config = tiny_network(tiny_config(cameras=False)), config_of("queries")
+    looking = Network(config).eval()
+    assert start_from(looking, [plain.state_dict()]) == len(plain.state_dict())
+    with torch.inference_mode():
+        expected = plain(prepare([tiny_frame(0)], tiny_config(cameras=False)))
+        torch.testing.assert_close(looking(prepare([tiny_frame(0)], config)).logits, expected.logits)
+        torch.nn.init.ones_(looking.head.image_decoder.gain)
+        torch.testing.assert_close(
+            looking(prepare([replace(tiny_frame(0), cameras={})], config)).logits, expected.logits
+        )
+        assert not torch.allclose(looking(prepare([tiny_frame(0)], config)).logits, expected.logits)
+
+
+def test_an_image_token_knows_the_points_along_its_ray():
+    config = config_of("queries")
+    decoder, batch = Network(config).head.image_decoder, prepare([tiny_frame(0)], config)
+    points = decoder.rays(batch.images, batch, torch.Size((4, 11))).view(6, 44, -1, 3) * decoder.reach
+    for image in range(6):
+        in_camera = points[image].double() @ batch.camera_from_lidar[image, :3, :3].T
+        in_camera = in_camera + batch.camera_from_lidar[image, :3, 3]
+        torch.testing.assert_close(in_camera[..., 2], decoder.depths.double().expand(44, -1), rtol=1e-4, atol=1e-4)
+        pixels = in_camera @ (batch.input_from_image[image] @ batch.image_from_camera[image]).T
+        u, v = (pixels[..., :2] / pixels[..., 2:]).unbind(dim=-1)
+        torch.testing.assert_close(u[0], torch.full_like(u[0], 3.5), rtol=0, atol=0.01)  # the first of 11 on 88 px
+        torch.testing.assert_close(v[-1], torch.full_like(v[-1], 27.5), rtol=0, atol=0.01)  # the last of 4 on 32 px
+
+
 def test_boxes_that_are_fused_are_those_of_two_trained_detectors():
     """Without any training: each stream takes a detector's weights and finds what it finds."""
     lidar, camera = tiny_network(tiny_config(cameras=False)), tiny_network(tiny_config(lidar=False), seed=1)
@@ -144,6 +174,7 @@ def test_a_stream_whose_sensor_is_missing_has_no_say():
     ("data", "expected"),
     [
         (tiny_data(cameras=False) | DECORATION, "decoration where there are two branches"),
+        (tiny_data(cameras=False) | {"head": {"name": "query"}}, "a camera branch where head is query"),
         (tiny_data(lidar=False) | LATE, "late where there are two branches"),
         (without(tiny_data() | DECORATION, "fuser"), "a fuser where there are two branches"),
         (without(tiny_data() | LATE, "view_transform"), "all of images"),

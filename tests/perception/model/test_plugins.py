@@ -40,6 +40,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("view_transforms", "ray_lss"): LIFT_SPLAT,
     ("fusers", "conv"): {"out_channels": 8},
     ("heads", "transfusion"): {"hidden": 16, "proposals": 20, "attention_heads": 2, "ffn_channels": 16},
+    ("heads", "query"): {"hidden": 16, "proposals": 20, "attention_heads": 2, "ffn_channels": 16},
     ("heads", "centerpoint"): {
         "shared_channels": 8,
         "groups": (
