@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from perception.config import Settings, plugin
 from perception.model.presence import present
+
+
+class CompletionSettings(Settings):
+    """What they have in common: the fuser behind."""
+
+    fuser: plugin("perception.model.fusers", required=True) = Field({"name": "gating"}, validate_default=True)
+
+    @model_validator(mode="after")
+    def _nothing_is_guessed_twice(self) -> CompletionSettings:
+        if isinstance(self.fuser, CompletionSettings):
+            raise ValueError(f"expected a fuser that guesses no map itself, got {self.fuser.name!r}")
+        return self
 
 
 class CompletingFuser(nn.Module):

@@ -12,16 +12,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from perception.config import Settings as BaseSettings
-from perception.config import plugin
-from perception.model.completion import CompletingFuser, relative_error
+from perception.model.completion import CompletingFuser, CompletionSettings, relative_error
 
 
-class Settings(BaseSettings):
+class Settings(CompletionSettings):
     """The fuser behind it, and how the guesses are made."""
 
     name: Literal["completed"] = "completed"
-    fuser: plugin("perception.model.fusers", required=True) = Field({"name": "gating"}, validate_default=True)
     hidden: int = Field(48, ge=1)  # channels at half the map's size
     weight: float = Field(0.5, ge=0)  # of the guesses' error in training
 

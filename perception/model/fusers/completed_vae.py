@@ -15,18 +15,15 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from perception.config import Settings as BaseSettings
-from perception.config import plugin
-from perception.model.completion import CompletingFuser, relative_error
+from perception.model.completion import CompletingFuser, CompletionSettings, relative_error
 
 LARGEST = 6.0  # of a logarithm of a variance, either way: its exponential stays a number in bfloat16 too
 
 
-class Settings(BaseSettings):
+class Settings(CompletionSettings):
     """The fuser behind it, and how the guesses are made."""
 
     name: Literal["completed_vae"] = "completed_vae"
-    fuser: plugin("perception.model.fusers", required=True) = Field({"name": "gating"}, validate_default=True)
     hidden: int = Field(48, ge=1)  # channels at half the map's size
     latent: int = Field(24, ge=1)  # numbers at each place of a map of a quarter of the size
     weight: float = Field(0.2, ge=0)  # of the decoded maps' errors in training: two maps, each from three subsets

@@ -70,8 +70,8 @@ class GraphFuser(nn.Module):
         distance = torch.stack([(ours - other).detach().square().sum(dim=1) for other in around], dim=1)
         beyond = torch.cat(inside, dim=1) == 0  # (1, offsets, X, Y), outside the map
         distance = distance.masked_fill(beyond, torch.inf)
-        near = torch.zeros_like(distance, dtype=torch.bool)
-        near.scatter_(1, distance.topk(self.neighbours, dim=1, largest=False).indices, True)
+        farthest = distance.topk(self.neighbours, dim=1, largest=False).values[:, -1:]
+        near = distance <= farthest  # more than so many where several are equally far
         scores = [
             (F.leaky_relu(ours + other + place[:, None, None], 0.2) * self.score[:, None, None]).sum(dim=1)
             for other, place in zip(around, self.place, strict=True)

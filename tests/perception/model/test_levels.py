@@ -177,6 +177,7 @@ def test_a_stream_whose_sensor_is_missing_has_no_say():
         (tiny_data(cameras=False) | {"head": {"name": "query"}}, "a camera branch where head is query"),
         (tiny_data(lidar=False) | LATE, "late where there are two branches"),
         (without(tiny_data() | DECORATION, "fuser"), "a fuser where there are two branches"),
+        (tiny_data() | {"fuser": {"name": "completed", "fuser": {"name": "completed_vae"}}}, "guesses no map itself"),
         (without(tiny_data() | LATE, "view_transform"), "all of images"),
         (without(tiny_data() | DECORATION, "view_transform"), "a fuser where there are two branches"),
     ],
