@@ -143,16 +143,22 @@ class DetectorConfig(Settings):
     image_backbone: plugin("perception.model.image_backbones") = None
     image_neck: plugin("perception.model.image_necks") = None
     view_transform: plugin("perception.model.view_transforms") = None
+    decoration: plugin("perception.model.decorations") = None  # early fusion; the camera branch may then end there
     fuser: plugin("perception.model.fusers") = None
+    late: plugin("perception.model.late") = None  # the cameras get a decoder and head of their own, and boxes are fused
     bev_decoder: BevDecoderSettings
     head: plugin("perception.model.heads", required=True)
     training: Annotated[Any, BeforeValidator(_training_settings)] = None  # perception/training/settings.py
 
     @model_validator(mode="after")
     def _branches_are_whole(self) -> DetectorConfig:
+        camera = ("images", "image_backbone", "image_neck")
+        looks = getattr(self.head, "sees_images", False)
+        unlifted = self.decoration is not None or looks  # image features are of use without a map of them
+        lifted = not unlifted or any(getattr(self, name) is not None for name in ("view_transform", "late"))
         branches = {
             "LiDAR": ("points", "lidar_encoder"),
-            "camera": ("images", "image_backbone", "image_neck", "view_transform"),
+            "camera": (*camera, "view_transform") if lifted else camera,
         }
         whole = []
         for branch, sections in branches.items():
@@ -162,10 +168,20 @@ class DetectorConfig(Settings):
             whole.append(not absent)
         if not any(whole):
             raise ValueError("expected a LiDAR branch, a camera branch or both, got neither")
-        if all(whole) != (self.fuser is not None):
+        for section in ("decoration", "late"):
+            if getattr(self, section) is not None and not all(whole):
+                raise ValueError(f"expected {section} where there are two branches only, got {sum(whole)} of them")
+        if looks and not whole[1]:
+            raise ValueError(f"expected a camera branch where head is {self.head.name}, got none")
+        free = all(whole) and self.late is not None  # boxes may be all that is fused
+        if not free and (all(whole) and lifted) != (self.fuser is not None):
             got = f"{sum(whole)} branches and {'no' if self.fuser is None else 'a'} fuser"
             raise ValueError(f"expected a fuser where there are two branches and none where there is one, got {got}")
         return self
+
+    @property
+    def lifts_images(self) -> bool:
+        return self.view_transform is not None
 
     @property
     def uses_cameras(self) -> bool:

@@ -61,7 +61,7 @@ class Detector:
         batch = prepare(frames, self.config)
         with autocast(self.device, self.precision):
             outputs = self.network(batch.to(self.device))
-        found = self.network.head.decode(in_float32(outputs))
+        found = self.network.decode(in_float32(outputs))
         seen = set(batch.image_frame.tolist())
         if self.config.uses_lidar:
             seen |= {index for index, cloud in enumerate(batch.clouds) if len(cloud)}

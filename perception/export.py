@@ -70,6 +70,8 @@ def export(detector: Detector, out: Path, say: Callable[[str], None]) -> list[Ex
 def parts_of(detector: Detector) -> Iterator[Part]:
     """The dense parts there are, with random inputs of their shapes, the same every time."""
     network, chance = detector.network, torch.Generator().manual_seed(0)
+    if network.decoration is not None or network.late is not None or network.looks:
+        raise InputError("export", "a detector that fuses maps and nothing else", "fusion at other levels too")
     maps = {}
     for name in ("camera", "lidar"):
         branch = getattr(network, f"{name}_branch")

@@ -64,6 +64,7 @@ CAMERA_SECTIONS = {
 }
 HEADS = {
     "transfusion": {"name": "transfusion", "hidden": 16, "proposals": 12, "attention_heads": 2, "ffn_channels": 16},
+    "query": {"name": "query", "hidden": 16, "proposals": 12, "attention_heads": 2, "ffn_channels": 16},
     "centerpoint": {
         "name": "centerpoint",
         "shared_channels": 8,

@@ -27,6 +27,9 @@ class Meter(Protocol):
         """The stage that began last ends."""
 
 
+STREAM = {"bev_decoder": "BEV decoder", "head": "head"}  # what the cameras have twice where boxes are fused
+
+
 @dataclass(frozen=True)
 class Call:
     """A function that is a stage, and where it is looked up each time it is called."""
@@ -44,15 +47,20 @@ def calls_of(detector: Detector) -> list[Call]:
         calls += _camera_calls(network.camera_branch)
     if network.lidar_branch is not None:
         calls += lidar_calls(network.lidar_branch)
+    if network.decoration is not None:
+        calls.insert(-1, Call("decoration", network.decoration, "forward"))
     if network.fuser is not None:
         calls.append(Call("fuser", network.fuser, "forward"))
     calls.append(Call("BEV decoder", network.bev_decoder, "forward"))
-    return [*calls, Call("head", network.head, "forward"), Call("decode boxes", network.head, "decode")]
+    calls.append(Call("head", network.head, "forward"))
+    if network.late is not None:
+        calls += [Call(f"camera {stage}", network.camera_stream[name], "forward") for name, stage in STREAM.items()]
+    return [*calls, Call("decode boxes", network, "decode")]
 
 
 def _camera_calls(branch: CameraBranch) -> list[Call]:
     parts = {"image backbone": branch.backbone, "image neck": branch.neck, "view transform": branch.view_transform}
-    return [Call(stage, part, "forward") for stage, part in parts.items()]
+    return [Call(stage, part, "forward") for stage, part in parts.items() if part is not None]
 
 
 def lidar_calls(branch: LidarBranch) -> list[Call]:

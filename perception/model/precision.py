@@ -55,6 +55,12 @@ def _device_of(arguments: Iterable[Any]) -> torch.device:
 
 def in_float32(outputs: Outputs) -> Outputs:
     """A head's Outputs with all that autocast made shorter back in float32."""
-    tensors = {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
-    floats = {name: tensor.float() for name, tensor in tensors.items() if tensor.is_floating_point()}
+    values = {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
+    floats = {name: _in_float32(value) for name, value in values.items()}
     return dataclasses.replace(outputs, **floats)
+
+
+def _in_float32(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):  # of one of several streams
+        return in_float32(value)
+    return value.float() if value.is_floating_point() else value

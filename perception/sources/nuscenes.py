@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from perception.sources.images import Shot, read_cameras
 from perception.sources.nuscenes_recordings import Recordings
 from perception.sources.nuscenes_tables import Named, Sample, SampleData, Table, find_version
 from perception.sources.nuscenes_truth import Annotations
-from perception.types import Frame, PointCloud, Truth
+from perception.types import CameraImage, Frame, PointCloud, Truth
 
 
 class Source:
@@ -82,6 +83,32 @@ class Source:
             self.truth(token),
             notes + cloud_notes,
         )
+
+    def earlier_image(self, token: str, camera: str) -> CameraImage | None:
+        """What a camera showed at the keyframe before this sample's, as this sample's frame would hold it.
+
+        Its `camera_from_lidar` starts from this sample's lidar frame. None where the scene starts with this sample.
+        """
+        before = self._before.get(token)
+        if before is None:
+            return None
+        world_from_lidar = self._recordings.world_from_sensor(self._recordings.keyframe(token, LIDAR))
+        images, _ = read_cameras(
+            (camera,), lambda name: self._shot(before, name, world_from_lidar), self.options.allow_missing
+        )
+        return images.get(camera)
+
+    @cached_property
+    def _before(self) -> dict[str, str]:
+        """The sample before each, for all but the first of every scene."""
+        order = np.argsort(self._samples.column("timestamp"), kind="stable")
+        tokens, scenes = (self._samples.objects(name, order) for name in ("token", "scene_token"))
+        before, last = {}, {}
+        for token, scene in zip(tokens, scenes, strict=True):
+            if scene in last:
+                before[token] = last[scene]
+            last[scene] = token
+        return before
 
     def truth(self, token: str) -> Truth | None:
         """One sample's truth alone: no image and no cloud is read."""

@@ -181,6 +181,8 @@ class _Scalars:
             self.writer = SummaryWriter(str(self.folder), purge_step=report.step)
         scalars = {f"loss/{name}": value for name, value in report.losses.items()}
         scalars |= {"loss": report.loss, "learning_rate": report.learning_rate, "gradient_norm": report.gradient_norm}
+        scalars |= {f"gradient_norm/{name}": value for name, value in report.branch_norms.items()}
+        scalars |= {f"step_factor/{name}": value for name, value in report.step_factors.items()}
         for name, value in scalars.items():
             self.writer.add_scalar(name, value, report.step)
 

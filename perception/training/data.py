@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,8 @@ class _Examples(Dataset):
         settings = self.maker.config.training
         paste = settings.paste is not None and key.epoch < settings.epochs - settings.paste.fade_epochs
         try:
-            return self.maker(self.source.frame(key.token), key.generator(settings.seed), paste)
+            frame, earlier = self.source.frame(key.token), partial(self.source.earlier_image, key.token)
+            return self.maker(frame, key.generator(settings.seed), paste, earlier)
         except InputError as error:
             return _Failed(str(error))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,20 +46,29 @@ class ExampleMaker:
     depth_stride: int | None = None  # of the image features whose depths are supervised
     database: PasteDatabase | None = None
 
-    def __call__(self, frame: Frame, rng: np.random.Generator, paste: bool = True) -> Example:
-        """One frame's example; with `paste` objects of the database are added."""
+    def __call__(
+        self,
+        frame: Frame,
+        rng: np.random.Generator,
+        paste: bool = True,
+        earlier: Callable[[str], CameraImage | None] | None = None,
+    ) -> Example:
+        """One frame's example; with `paste` objects of the database are added.
+
+        `earlier` knows what a camera of this name showed at the keyframe before; without it no camera is stale.
+        """
         settings, view = self.config.training, SceneView.draw(self.config.training.scene, rng)
         points = np.zeros((0, 5), np.float32) if frame.cloud is None else frame.cloud.points
         boxes = visible_boxes(frame, settings.min_box_points)
         if paste and self.database is not None:
             points, boxes = self.database.paste(points, boxes, settings.paste, rng)
         points = self._capped(points_in_range(PointCloud(view.points(points)), self.config.grid), rng)
-        keep_cloud, cameras = self._dropped_out(frame, rng)
+        kept_points, cameras = self._dropped_out(frame, points, rng, earlier)
         whole = self._batch(cameras, view, points, rng)
         depth = None
         if self.depth_stride is not None:
             depth = depth_target(whole, self.config.images.size, self.depth_stride)
-        batch = whole if keep_cloud else replace(whole, clouds=(torch.zeros(0, 5),))
+        batch = replace(whole, clouds=(torch.from_numpy(kept_points),))
         return Example(batch, (inside_grid(view.boxes(boxes), self.config.grid),), (frame.token,), depth)
 
     def _capped(self, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -68,14 +77,26 @@ class ExampleMaker:
             return points
         return np.delete(points, rng.choice(len(points), len(points) - most, replace=False), axis=0)
 
-    def _dropped_out(self, frame: Frame, rng: np.random.Generator) -> tuple[bool, list[CameraImage]]:
-        """Whether the cloud stays, and the cameras that do, in the network's order."""
+    def _dropped_out(
+        self,
+        frame: Frame,
+        points: np.ndarray,
+        rng: np.random.Generator,
+        earlier: Callable[[str], CameraImage | None] | None,
+    ) -> tuple[np.ndarray, list[CameraImage]]:
+        """The points that stay, and the cameras that do, in the network's order."""
         dropout = self.config.training.dropout
         keep_cloud, keep_cameras = rng.random() >= dropout.cloud, rng.random() >= dropout.cameras
         names = self.config.images.cameras if self.config.images else ()
         keep = (rng.random(len(names)) >= dropout.camera) & keep_cameras
         kept = [name for name, stays in zip(names, keep, strict=True) if stays and name in frame.cameras]
-        return keep_cloud, [frame.cameras[name] for name in kept]
+        images = {name: frame.cameras[name] for name in kept}
+        if earlier is not None and dropout.stale_camera:
+            stale = [name for name in kept if rng.random() < dropout.stale_camera]
+            images |= {name: image for name in stale if (image := earlier(name)) is not None}
+        if dropout.stale_cloud and rng.random() < dropout.stale_cloud:
+            points = points[points[:, 4] >= rng.uniform(0, dropout.stale_cloud_s)]
+        return points if keep_cloud else points[:0], list(images.values())
 
     def _batch(
         self, cameras: Sequence[CameraImage], scene: SceneView, points: np.ndarray, rng: np.random.Generator

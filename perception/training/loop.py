@@ -2,7 +2,7 @@
 
     OUT/last.ckpt             all that is needed to go on: after every epoch, every few minutes, and on Ctrl-C
     OUT/config.yaml           the configuration with its overrides
-    OUT/tensorboard/          losses, learning rate and gradient norm, a step at a time
+    OUT/tensorboard/          losses, learning rate, gradient norm and each branch's, a step at a time
     OUT/paste.npz             objects to paste, where the configuration asks for it
     OUT/epoch_001.safetensors the averaged weights after an epoch, with `keep_epochs`
     OUT/weights.safetensors   the averaged weights at the end, which load_detector loads
@@ -28,6 +28,7 @@ from torch.optim import AdamW
 
 from calibration.errors import InputError
 from perception.checkpoints.native import save_weights
+from perception.training.balance import pulls, scaled_steps, step_factors
 from perception.training.checkpoint import State, load_state, save_state
 from perception.training.examples import Example
 from perception.training.interruption import Interruption
@@ -47,6 +48,8 @@ class StepReport:
     losses: dict[str, float]  # by the criterion's names, averaged over batches and processes
     learning_rate: float
     gradient_norm: float
+    branch_norms: dict[str, float]  # of the gradient of each sensor's branch, by its name
+    step_factors: dict[str, float]  # what each branch's step was scaled by, where they are balanced
 
     @property
     def loss(self) -> float:
@@ -138,17 +141,23 @@ class Run:
                 terms = self.losses(example)
                 self.fabric.backward(terms.sum() / len(examples))
             losses += terms.detach() / len(examples)
+        found = pulls(self.network)
         norm = self.fabric.clip_gradients(
             self.trainee, self.optimizer, max_norm=self.settings.gradient_clip, error_if_nonfinite=False
         )
         if not norm.isfinite():
             self._give_up("gradient", examples)
-        self.optimizer.step()
+        strength = self.settings.balance.strength
+        factors = step_factors(found, strength) if strength else {}
+        with scaled_steps(self.network, factors):
+            self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
         self.average.update(self.network, self.step)
         means = self.fabric.all_reduce(losses, reduce_op="mean").tolist()
-        return StepReport(self.step, dict(zip(self.job.trainee.names, means, strict=True)), rate, norm.item())
+        by_name = dict(zip(self.job.trainee.names, means, strict=True))
+        norms = {name: pull.gradient for name, pull in found.items()}
+        return StepReport(self.step, by_name, rate, norm.item(), norms, factors)
 
     def losses(self, example: Example) -> Tensor:
         """The terms' values (K,) for this process, such that their mean over processes is that of one large batch.

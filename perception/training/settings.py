@@ -75,11 +75,24 @@ class PasteSettings(Settings):
 
 
 class SensorDropout(Settings):
-    """Probabilities that a frame comes without a sensor, so that the detector learns to do without."""
+    """Probabilities that a frame comes without a sensor, or with what one said earlier.
+
+    So the detector learns to do without: Neverova et al., "ModDrop", TPAMI 2016. What is stale is where it was seen, as
+    ego motion is known; only what moved meanwhile has gone.
+    """
 
     cloud: float = Field(0.0, ge=0, le=1)
     cameras: float = Field(0.0, ge=0, le=1)  # all of them
     camera: float = Field(0.0, ge=0, le=1)  # each one, on its own
+    stale_cloud: float = Field(0.0, ge=0, le=1)  # the newest sweeps are lacking
+    stale_cloud_s: float = Field(0.25, ge=0)  # up to so long, evenly
+    stale_camera: float = Field(0.0, ge=0, le=1)  # each one, on its own: it shows the keyframe before, if there is one
+
+
+class BalanceSettings(Settings):
+    """Whether the branch that learns faster is held back, see perception/training/balance.py."""
+
+    strength: float = Field(0.0, ge=0)  # 0: never, both are only watched; OGM-GE takes 0.1 to 0.8
 
 
 class TrainingSettings(Settings):
@@ -109,6 +122,7 @@ class TrainingSettings(Settings):
     scene: SceneAugmentation = SceneAugmentation()
     paste: PasteSettings | None = None
     dropout: SensorDropout = SensorDropout()
+    balance: BalanceSettings = BalanceSettings()  # of the sensors' branches
 
     criterion: plugin("perception.training.criteria") = None  # null: the head's, with its defaults
     depth_weight: float = Field(0.0, ge=0)  # of the lift's depth distributions against LiDAR; 0: no supervision

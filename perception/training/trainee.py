@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from perception.model.precision import autocast, fastest, in_float32
 from perception.training.depth import depth_term
 from perception.training.examples import Example
 from perception.training.losses import Term
+from perception.types import Boxes3D
 
 CRITERIA = "perception.training.criteria"
 NORMS = (nn.modules.batchnorm._BatchNorm,)  # of any dimension
@@ -35,7 +37,14 @@ class Trainee(nn.Module):
         self.settings = config.training
         self.criterion = criterion_settings(config).build(self.network.head)
         self.lift = self._lift() if self.settings.depth_weight else None
-        self.names = (*self.criterion.names, *(["depth"] if self.lift is not None else []))
+        self.auxiliary = self._auxiliary()
+        alone = [f"camera_{name}" for name in self.criterion.names] if self.network.late is not None else []
+        self.names = (
+            *self.criterion.names,
+            *alone,
+            *self.auxiliary,
+            *(["depth"] if self.lift is not None else []),
+        )
         for part in self.settings.frozen:
             part_of(self.network, part, "training.frozen").requires_grad_(False)
         if self.settings.channels_last:
@@ -48,6 +57,17 @@ class Trainee(nn.Module):
             raise InputError("training.depth_weight", "a view transform that predicts depths", "none in this detector")
         lift.depth_logits.register_forward_hook(lambda module, inputs, logits: setattr(module, "last", logits))
         return lift
+
+    def _auxiliary(self) -> tuple[str, ...]:
+        """The names of the fuser's own losses; if there are any, it keeps the maps it was given last from now on."""
+        fuser, grid = self.network.fuser, self.network.grid
+        if not hasattr(fuser, "auxiliary"):
+            return ()
+        widths = (self.network.camera_branch.out_channels, self.network.lidar_branch.out_channels)
+        with torch.no_grad():
+            names = tuple(fuser.auxiliary(*(torch.zeros(0, width, grid.size_x, grid.size_y) for width in widths)))
+        fuser.register_forward_hook(lambda module, maps, fused: setattr(module, "last", maps))
+        return names
 
     def train(self, mode: bool = True) -> Trainee:
         """As any module's; norms that are fixed, and frozen parts, stay as in inference."""
@@ -64,11 +84,26 @@ class Trainee(nn.Module):
         precision = self.settings.precision
         with autocast(device, fastest(device) if precision == "auto" else precision):
             outputs = self.network(example.batch)
-        terms = self.criterion(in_float32(outputs), list(example.boxes))
+            auxiliary = self._auxiliary_terms()
+        terms = [*self._head_terms(in_float32(outputs), list(example.boxes)), *auxiliary]
         if self.lift is not None:
             terms.append(self._depth_term(example))
         totals = torch.stack([term.total for term in terms])
         return totals, totals.new_tensor([term.count for term in terms])
+
+    def _head_terms(self, outputs: Any, truth: list[Boxes3D]) -> list[Term]:
+        """The criterion's, of both streams where boxes are fused."""
+        if self.network.late is None:
+            return self.criterion(outputs, truth)
+        return [*self.criterion(outputs.main, truth), *self.criterion(outputs.camera, truth)]
+
+    def _auxiliary_terms(self) -> list[Term]:
+        if not self.auxiliary:
+            return []
+        fuser = self.network.fuser
+        terms = fuser.auxiliary(*fuser.last)
+        del fuser.last  # it holds on to the whole graph
+        return [Term(*terms[name]) for name in self.auxiliary]
 
     def _depth_term(self, example: Example) -> Term:
         if not len(example.batch.images):
@@ -92,6 +127,16 @@ class Trainee(nn.Module):
             {"params": members, "rate_factor": factor, "weight_decay": self.settings.weight_decay * decays}
             for (factor, decays), members in groups.items()
         ]
+
+
+def _named_for(network: Network, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A camera detector's decoder and head by the names that they have in a detector that fuses boxes."""
+    if network.late is None or any(name.startswith(("lidar_branch.", "camera_stream.")) for name in weights):
+        return weights
+    return {
+        f"camera_stream.{name}" if name.startswith(("bev_decoder.", "head.")) else name: tensor
+        for name, tensor in weights.items()
+    }
 
 
 def criterion_settings(config: DetectorConfig) -> object:
@@ -159,7 +204,9 @@ def start_from(network: Network, checkpoints: Iterable[Mapping[str, Tensor]]) ->
     """
     own, fitting = network.state_dict(), {}
     for weights in checkpoints:
-        widened = {name: _widened(w, own[name].shape) for name, w in weights.items() if name in own}
+        widened = {
+            name: _widened(w, own[name].shape) for name, w in _named_for(network, weights).items() if name in own
+        }
         fitting |= {name: w for name, w in widened.items() if own[name].shape == w.shape}
     lacking = own.keys() - fitting.keys()
     if any(name.startswith("camera_branch.backbone.") for name in lacking):

@@ -134,7 +134,7 @@ def test_a_plug_in_section_needs_a_name(section):
 
 
 def test_plug_in_names_are_the_files_of_the_folder():
-    assert plugin_names("perception.model.heads") == ["centerpoint", "transfusion"]
+    assert plugin_names("perception.model.heads") == ["centerpoint", "query", "transfusion"]
     assert set(plugin_names("perception.model.view_transforms")) >= {"depth_lss", "lss"}
 
 

@@ -124,6 +124,19 @@ def test_a_fused_detector_learns_with_supervised_depths(place):
     load_detector(place.folder / "fusion.yaml", place.folder / "out" / "weights.safetensors")
 
 
+def test_a_detector_for_any_subset_of_sensors_trains_in_balance(place):
+    dropout = "training.dropout={cloud: 0.3, camera: 0.3, stale_cloud: 0.5, stale_camera: 0.5}"
+    fuser = "fuser={name: completed, fuser: {name: residual}}"
+    assert place.train(*SHORT, dropout, fuser, "training.balance.strength=0.5", config="fusion.yaml").code == 0
+    for branch in ("camera_branch", "lidar_branch"):
+        assert min(place.scalars("out", f"gradient_norm/{branch}")) >= 0
+        assert all(0 <= factor <= 1 for factor in place.scalars("out", f"step_factor/{branch}"))
+    factors = zip(*(place.scalars("out", f"step_factor/{b}") for b in ("camera_branch", "lidar_branch")), strict=True)
+    assert all(max(pair) == 1 for pair in factors)
+    assert max(place.scalars("out", "loss/lidar_guess")) > 0
+    assert min(place.scalars("out", "loss/camera_guess")) >= 0
+
+
 def test_objects_are_pasted_in_all_but_the_last_epochs(place):
     assert place.train(*SHORT, "training.paste={fade_epochs: 1}").code == 0
     assert (place.folder / "out" / "paste.npz").is_file()

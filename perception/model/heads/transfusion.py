@@ -7,6 +7,7 @@ public BEVFusion checkpoints use it: queries start from BEV features only, and t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,6 +88,10 @@ class TransFusionHead(nn.Module):
         self.register_buffer("cells", cells, persistent=False)  # (X * Y, 2), centres in cells
 
     def forward(self, bev: Tensor) -> Outputs:
+        return self.outputs(bev, lambda queries, positions: queries)
+
+    def outputs(self, bev: Tensor, refined: Callable[[Tensor, Tensor], Tensor]) -> Outputs:
+        """The same, with queries (B, P, hidden) at cells (B, P, 2) refined before anything is predicted from them."""
         features = self.shared_conv(bev)
         heatmap = self.heatmap_head(features)
         features = features.flatten(2).transpose(1, 2)  # (B, X * Y, hidden)
@@ -96,7 +101,8 @@ class TransFusionHead(nn.Module):
         one_hot = F.one_hot(labels, len(self.class_names)).transpose(1, 2)  # (B, classes, P)
         queries = queries + self.class_encoding(one_hot.to(queries.dtype)).transpose(1, 2)
         positions = self.cells[places]  # (B, P, 2)
-        queries = self.decoder(queries, features, positions, self.cells[None]).transpose(1, 2)
+        queries = self.decoder(queries, features, positions, self.cells[None])
+        queries = refined(queries, positions).transpose(1, 2)
         predicted = {name: predictor(queries) for name, predictor in self.predictors.items()}
         logits = predicted.pop("heatmap")
         predicted["center"] = predicted["center"] + positions.transpose(1, 2)

@@ -16,9 +16,11 @@ from calibration.errors import InputError
 from perception import config
 from perception.model.batch import Batch
 from perception.model.grid import BevGrid
+from perception.types import Boxes3D
 from tests.tiny import CAMERAS, camera_from_lidar, settled
 
-FOLDERS = ("lidar_encoders", "image_backbones", "image_necks", "view_transforms", "fusers", "heads")
+FOLDERS = ("lidar_encoders", "image_backbones", "image_necks", "view_transforms", "decorations", "fusers", "heads")
+FOLDERS += ("late",)
 NAMES = {folder: config.plugin_names(f"perception.model.{folder}") for folder in FOLDERS}
 LIFT_SPLAT = {
     "out_channels": 6,
@@ -38,6 +40,7 @@ SMALL: dict[tuple[str, str], dict[str, Any]] = {
     ("view_transforms", "ray_lss"): LIFT_SPLAT,
     ("fusers", "conv"): {"out_channels": 8},
     ("heads", "transfusion"): {"hidden": 16, "proposals": 20, "attention_heads": 2, "ffn_channels": 16},
+    ("heads", "query"): {"hidden": 16, "proposals": 20, "attention_heads": 2, "ffn_channels": 16},
     ("heads", "centerpoint"): {
         "shared_channels": 8,
         "groups": (
@@ -335,6 +338,67 @@ def test_a_view_transform_refuses_features_of_another_width(name):
         build("view_transforms", name, 7, STRIDE, IMAGE_SIZE)(view_features(batch), batch)
 
 
+# Decorations: points and image features -> what points are told
+
+
+def points_of(batch: Batch) -> tuple[Tensor, Tensor]:
+    """All points of a batch, and the frame of each."""
+    frames = [torch.full((len(cloud),), frame) for frame, cloud in enumerate(batch.clouds)]
+    return torch.cat([cloud[:, :3] for cloud in batch.clouds]), torch.cat(frames)
+
+
+@each("decorations")
+def test_points_are_told_numbers_from_0_to_1_and_those_no_image_shows_zeros(name):
+    decoration = build("decorations", name, 10, STRIDE, IMAGE_SIZE)
+    batch = random_batch([0, 0, 2], size=4)
+    points, frames = points_of(batch)
+    told = decoration(view_features(batch), points, frames, batch)
+    assert told.shape == (len(points), decoration.out_channels)
+    assert ((told >= 0) & (told <= 1)).all()
+    shown = (told != 0).any(dim=1)
+    assert [bool(shown[frames == frame].any()) for frame in range(4)] == [True, False, True, False]
+    assert not shown.all()
+    unseen = decoration(None, points, frames, batch)
+    assert unseen.shape == told.shape
+    assert not unseen.any()
+
+
+@each("decorations")
+def test_no_points_are_told_nothing(name):
+    decoration = build("decorations", name, 10, STRIDE, IMAGE_SIZE)
+    batch = random_batch([0], size=1)
+    told = decoration(view_features(batch), torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), batch)
+    assert told.shape == (0, decoration.out_channels)
+
+
+@each("decorations")
+def test_points_of_a_batch_are_told_the_same_as_if_their_frame_were_alone(name):
+    decoration = build("decorations", name, 10, STRIDE, IMAGE_SIZE)
+    batch = random_batch([0, 1, 1, 2], size=3)
+    features, (points, frames) = view_features(batch), points_of(batch)
+    together = decoration(features, points, frames, batch)
+    for frame in range(3):
+        alone, rows = one_frame(batch, frame)
+        expected = decoration(features[rows], *points_of(alone), alone)
+        torch.testing.assert_close(together[frames == frame], expected)
+
+
+@each("decorations")
+def test_gradients_reach_all_of_a_decoration_and_its_features(name):
+    decoration = build("decorations", name, 10, STRIDE, IMAGE_SIZE)
+    batch = random_batch([0, 0, 1], size=2)
+    features = view_features(batch).requires_grad_()
+    assert_gradients_everywhere(decoration, decoration(features, *points_of(batch), batch))
+    assert (features.grad.flatten(1).abs().sum(dim=1) > 0).all()
+
+
+@each("decorations")
+def test_a_decoration_refuses_features_of_another_width(name):
+    batch = random_batch([0], size=1)
+    with pytest.raises((InputError, RuntimeError)):
+        build("decorations", name, 7, STRIDE, IMAGE_SIZE)(view_features(batch), *points_of(batch), batch)
+
+
 # Fusers: camera map and LiDAR map -> one
 
 
@@ -354,18 +418,165 @@ def test_both_sensors_matter_and_either_may_be_missing(name):
     assert all(not torch.allclose(outputs[i], outputs[j]) for i in range(4) for j in range(i))
 
 
+def maps_of_all_states(repeats: int = 1) -> tuple[Tensor, Tensor]:
+    """Camera and LiDAR maps of frames with both sensors, with one only, and with none."""
+    camera, lidar = torch.randn(4 * repeats, 5, 6, 9), torch.randn(4 * repeats, 7, 6, 9)
+    camera[1::4], lidar[2::4] = 0, 0
+    camera[3::4], lidar[3::4] = 0, 0
+    return camera, lidar
+
+
 @each("fusers")
-def test_gradients_reach_all_of_a_fuser_and_both_maps(name):
+def test_gradients_reach_all_of_a_fuser_and_both_maps_of_every_state(name):
     fuser = build("fusers", name, 5, 7)
-    maps = [torch.randn(2, channels, 6, 9, requires_grad=True) for channels in (5, 7)]
-    assert_gradients_everywhere(fuser, fuser(*maps))
-    assert all(map_.grad.abs().sum() > 0 for map_ in maps)
+    camera, lidar = (map_.requires_grad_() for map_ in maps_of_all_states(repeats=2))
+    assert_gradients_everywhere(fuser, fuser(camera, lidar))
+    assert (camera.grad[::2].flatten(1).abs().sum(dim=1) > 0).all()
+    assert (lidar.grad[[0, 1, 4, 5]].flatten(1).abs().sum(dim=1) > 0).all()
+
+
+@each("fusers")
+def test_frames_of_a_batch_are_fused_as_if_alone_whatever_others_lack(name):
+    fuser = build("fusers", name, 5, 7)
+    camera, lidar = maps_of_all_states()
+    together = fuser(camera, lidar)
+    for row in range(4):
+        alone = fuser(camera[row : row + 1], lidar[row : row + 1])
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=1e-4, atol=1e-5)
+
+
+@each("fusers")
+def test_a_trained_fuser_has_no_chance_in_it(name):
+    fuser = build("fusers", name, 5, 7)
+    maps = maps_of_all_states()
+    assert torch.equal(fuser(*maps), fuser(*maps))
+
+
+@each("fusers")
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [1, 1], [2, 2], [3, 3]], ids=["all", "no camera", "no LiDAR", "none"])
+def test_a_fuser_trains_a_step_whatever_its_batch_lacks(name, rows):
+    fuser = small_settings("fusers", name).build(5, 7).train()
+    camera, lidar = (map_[rows] for map_ in maps_of_all_states())
+    optimizer = torch.optim.SGD(fuser.parameters(), lr=0.01)
+    for _ in range(2):
+        optimizer.zero_grad()
+        fused = fuser(camera, lidar)
+        (fused - torch.ones_like(fused)).square().mean().backward()
+        optimizer.step()
+    assert all(value.isfinite().all() for value in fuser.state_dict().values())
+    assert fuser.eval()(*maps_of_all_states()).isfinite().all()
+
+
+@each("fusers")
+def test_a_fuser_learns_from_both_sensors(name):
+    """Sums of numbers that only the camera knows and others that only the LiDAR knows."""
+    fuser = small_settings("fusers", name).build(5, 7).train()
+    optimizer = torch.optim.Adam(fuser.parameters(), lr=0.01)
+    camera, lidar = torch.randn(4, 5, 6, 9).relu(), torch.randn(4, 7, 6, 9).relu()
+    wanted = camera + lidar[:, :5]
+
+    def error(camera: Tensor, lidar: Tensor) -> Tensor:
+        return (fuser(camera, lidar)[:, :5] - wanted).square().mean()
+
+    for _ in range(120):
+        optimizer.zero_grad()
+        error(camera, lidar).backward()
+        optimizer.step()
+    with torch.no_grad():
+        others = error(camera.flip(0), lidar), error(camera, lidar.flip(0))
+        assert error(camera, lidar) < 0.7 * min(others), "what either sensor says must be of use"
+
+
+@each("fusers")
+def test_a_fuser_works_in_bfloat16_too(name):
+    fuser = build("fusers", name, 5, 7)
+    maps = maps_of_all_states()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = fuser(*maps).float()
+    torch.testing.assert_close(rounded, fuser(*maps), rtol=0.1, atol=0.15)
+
+
+def fusers_with_a_loss() -> list[str]:
+    return [name for name in NAMES["fusers"] if hasattr(small_settings("fusers", name).build(5, 7), "auxiliary")]
+
+
+def test_there_are_fusers_with_a_loss_of_their_own():
+    assert fusers_with_a_loss()
+
+
+@pytest.mark.parametrize("name", fusers_with_a_loss())
+def test_a_fusers_own_loss_counts_frames_with_both_sensors_and_leaves_the_branches_alone(name):
+    fuser = small_settings("fusers", name).build(5, 7)
+    camera, lidar = (map_.requires_grad_() for map_ in maps_of_all_states(repeats=2))
+    terms = fuser.auxiliary(camera, lidar)
+    none = fuser.auxiliary(camera[1::4], lidar[1::4])
+    assert terms.keys() == none.keys()
+    assert all(count == 2 and total > 0 for total, count in terms.values())
+    assert all(count == 0 and total == 0 for total, count in none.values())
+    before = fuser.state_dict()["fuser.adapt.bn.running_mean"].clone()
+    sum(total for total, _ in terms.values()).backward()
+    assert camera.grad is None
+    assert lidar.grad is None
+    assert torch.equal(fuser.state_dict()["fuser.adapt.bn.running_mean"], before)
+
+
+@pytest.mark.parametrize("name", fusers_with_a_loss())
+def test_a_map_that_is_missing_is_guessed_better_than_by_zeros_or_the_mean(name):
+    """The camera's map is a blurred function of the LiDAR's: what can be known is learnt."""
+    fuser = small_settings("fusers", name).build(5, 7).train()
+    optimizer = torch.optim.Adam(fuser.parameters(), lr=0.01)
+    lidar = torch.nn.functional.interpolate(torch.randn(6, 7, 3, 3), size=(12, 12), mode="bilinear")
+    camera = lidar[:, :5] + 0.5 * lidar[:, 2:]
+    for _ in range(120):
+        loss = sum(total / count for total, count in fuser.auxiliary(camera, lidar).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        left = (fuser.eval().guess("camera", lidar) - camera).square().mean()
+    assert left < 0.5 * camera.var()
 
 
 @each("fusers")
 def test_a_fuser_refuses_maps_of_different_sizes(name):
     with pytest.raises((InputError, RuntimeError)):
         build("fusers", name, 5, 7)(torch.randn(2, 5, 6, 9), torch.randn(2, 7, 6, 8))
+
+
+# Late: two lists of boxes -> one
+
+
+def random_boxes(count: int, seed: int) -> Boxes3D:
+    rng = np.random.default_rng(seed)
+    velocities = rng.uniform(-5, 5, (count, 2)).astype(np.float32)
+    velocities[::4] = np.nan
+    columns = (rng.uniform(-30, 30, (count, 3)), rng.uniform(0.5, 5, (count, 3)), rng.uniform(-3.1, 3.1, count))
+    floats = (column.astype(np.float32) for column in columns)
+    scores, labels = rng.uniform(0, 1, count).astype(np.float32), rng.integers(0, len(CLASSES), count)
+    return Boxes3D(*floats, velocities, scores, labels, CLASSES)
+
+
+@each("late")
+def test_whichever_boxes_there_are_those_fused_are_legal(name):
+    late = small_settings("late", name).build()
+    some, others, none = random_boxes(9, 0), random_boxes(7, 1), Boxes3D.empty(CLASSES)
+    pairs = [(some, others), (some, None), (None, others), (some, none), (none, others), (none, none), (some, some)]
+    for main, camera in pairs:
+        fused = late(main, camera)
+        assert len(fused) <= sum(len(boxes) for boxes in (main, camera) if boxes is not None)
+        assert ((fused.scores >= 0) & (fused.scores <= 1)).all()
+        assert (fused.sizes > 0).all()
+        assert all(np.isfinite(values).all() for values in (fused.centers, fused.sizes, fused.yaws))
+        assert fused.class_names == CLASSES
+
+
+@each("late")
+def test_fusing_boxes_changes_none_of_those_given(name):
+    main, camera = random_boxes(9, 0), random_boxes(7, 1)
+    small_settings("late", name).build()(main, camera)
+    for boxes, same in ((main, random_boxes(9, 0)), (camera, random_boxes(7, 1))):
+        for field in ("centers", "sizes", "yaws", "velocities", "scores", "labels"):
+            np.testing.assert_array_equal(getattr(boxes, field), getattr(same, field))
 
 
 # Heads: map -> raw outputs -> boxes

@@ -155,6 +155,20 @@ class TestFrames:
             for number, name in enumerate(CAMERAS):
                 assert abs(frame.cameras[name].image[..., 0].mean() - 40 * number) < 3
 
+    def test_an_earlier_image_is_the_keyframe_before_seen_from_where_the_frame_is(self, root: Path) -> None:
+        source = Source(root, FrameOptions(cameras=("CAM_BACK",)))
+        first, second = source.frame(source.tokens[0]), source.frame(source.tokens[1])
+        earlier, then = source.earlier_image(source.tokens[1], "CAM_BACK"), first.cameras["CAM_BACK"]
+        assert earlier.stamp_ns == then.stamp_ns
+        np.testing.assert_array_equal(earlier.image, then.image)
+        lidar_then_from_lidar_now = (first.world_from_ego @ first.ego_from_lidar).inverse() @ (
+            second.world_from_ego @ second.ego_from_lidar
+        )
+        expected = (then.camera_from_lidar @ lidar_then_from_lidar_now).matrix
+        np.testing.assert_allclose(earlier.camera_from_lidar.matrix, expected, atol=1e-9)
+        starts = [token for token in source.tokens if source.earlier_image(token, "CAM_BACK") is None]
+        assert starts == [source.tokens[0], source.tokens[3]]  # of two scenes
+
     def test_cameras_come_in_the_order_that_was_asked_for(self, root: Path) -> None:
         names = ("CAM_BACK", "CAM_FRONT")
         assert tuple(next(iter(Source(root, FrameOptions(cameras=names)))).cameras) == names

@@ -31,7 +31,7 @@ each_head = pytest.mark.parametrize("name", plugin_names("perception.model.heads
 
 
 def head_and_criterion(name: str) -> tuple[Any, Any]:
-    config = tiny_config(cameras=False, head=name).model_copy(update={"training": TrainingSettings()})
+    config = tiny_config(head=name).model_copy(update={"training": TrainingSettings()})
     head = settled(config.head.build(6, GRID, CLASSES))
     return head, criterion_settings(config).build(head)
 

@@ -28,8 +28,8 @@ def config(cameras: bool = True, lidar: bool = True, **settings: object) -> Dete
     return tiny_config(cameras, lidar).model_copy(update={"training": TrainingSettings(**settings)})
 
 
-def loaded(root: Path, workers: int, first_step: int = 0) -> list:
-    settings = config(batch_size=2, workers=workers, epochs=1, epoch_frames=6)
+def loaded(root: Path, workers: int, first_step: int = 0, **more: object) -> list:
+    settings = config(batch_size=2, workers=workers, epochs=1, epoch_frames=6, **more)
     source = open_split(settings, root, None, None)
     schedule = Schedule(settings.training, tuple(source.tokens), classes_present(source, 1))
     return list(examples(source, ExampleMaker(settings), schedule, first_step, process=0))
@@ -86,6 +86,16 @@ def test_workers_change_nothing(root):
         assert all(torch.equal(x, y) for x, y in zip(a.batch.clouds, b.batch.clouds, strict=True))
         assert all(np.array_equal(x.centers, y.centers) for x, y in zip(a.boxes, b.boxes, strict=True))
     assert [e.tokens for e in loaded(root, workers=0, first_step=1)] == [e.tokens for e in alone[1:]]
+
+
+def test_stale_cameras_show_the_keyframe_before(root):
+    fresh, stale = loaded(root, workers=0), loaded(root, workers=0, dropout={"stale_camera": 1.0})
+    first, _ = open_split(config(), root, None, None).tokens
+    for a, b in zip(fresh, stale, strict=True):
+        for row, token in enumerate(a.tokens):
+            mine = a.batch.image_frame == row
+            moved = (a.batch.camera_from_lidar[mine] - b.batch.camera_from_lidar[mine])[:, :3, 3].norm(dim=1)
+            assert (moved > 0.5).tolist() == [token != first] * 6  # half a second at 4 m/s
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -9,7 +9,7 @@ import torch
 from perception.model.network import Network
 from perception.training.examples import Example, ExampleMaker, merged
 from perception.training.settings import TrainingSettings
-from perception.types import Frame
+from perception.types import CameraImage, Frame
 from tests.perception.training.scenes import scene
 from tests.tiny import CAMERAS, tiny_config
 
@@ -68,6 +68,36 @@ def test_frames_may_lack_sensors():
 def test_sensors_drop_out_as_often_as_asked(dropout, images, has_points):
     batch = example(scene(), dropout=dropout).batch
     assert (len(batch.images), len(batch.clouds[0]) > 0) == (images, has_points)
+
+
+def test_a_stale_cloud_lacks_its_newest_points_and_truth_stays():
+    frame = scene(points=3000)
+    whole, stale = (example(frame, dropout=d) for d in ({}, {"stale_cloud": 1, "stale_cloud_s": 0.4}))
+    ages, all_ages = stale.batch.clouds[0][:, 4], whole.batch.clouds[0][:, 4]
+    since = ages.min()
+    assert 0 < since < 0.4
+    assert torch.equal(ages, all_ages[all_ages >= since])
+    np.testing.assert_array_equal(stale.boxes[0].labels, whole.boxes[0].labels)
+
+
+def test_stale_cameras_show_what_was_seen_earlier():
+    frame, before = scene(), scene(seed=1)
+    settings = {"dropout": {"stale_camera": 0.5}}
+    config = tiny_config().model_copy(update={"training": TrainingSettings(**settings)})
+    maker, asked = ExampleMaker(config), []
+
+    def earlier(name: str) -> CameraImage | None:
+        asked.append(name)
+        return before.cameras[name] if name != "CAM_BACK" else None  # this one has just started
+
+    made = [maker(frame, np.random.default_rng(seed), True, earlier) for seed in range(4)]
+    same = maker(frame, np.random.default_rng(0), True, earlier)
+    assert all(len(one.batch.images) == 6 for one in made)
+    assert torch.equal(made[0].batch.images, same.batch.images)
+    assert 4 < len(asked) < 26
+    fresh = maker(frame, np.random.default_rng(0))
+    changed = (made[0].batch.images != fresh.batch.images).flatten(1).any(dim=1).tolist()
+    assert 0 < sum(changed) <= 6
 
 
 def test_single_cameras_drop_out_on_their_own():

@@ -1,0 +1,52 @@
+"""Two detectors' weights as one detector's that fuses their boxes: no training is needed.
+
+    python -m perception.checkpoints.combined configs/sim_fusion.yaml 'late={name: boxes}' fuser=null \
+        --weights runs/camera/weights.safetensors --weights runs/lidar/weights.safetensors --out runs/late
+
+writes OUT/config.yaml and OUT/weights.safetensors, for tools/detect.py and the like.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from calibration.errors import InputError
+from calibration.files import write_atomically
+from perception.command import run
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="Configuration (.yaml) of a detector with both sensors.")],
+    weights: Annotated[list[Path], typer.Option(help="Native checkpoints; later ones over earlier ones.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, instead of what it says.")] = None,
+) -> None:
+    """Put the weights of detectors together that a detector has as its parts.
+
+    Example: python -m perception.checkpoints.combined configs/sim_fusion.yaml 'late={name: boxes}' fuser=null
+    --weights runs/camera/weights.safetensors --weights runs/lidar/weights.safetensors --out runs/late
+    """
+    from perception.checkpoints.native import read_weights, save_weights
+    from perception.config import load_config
+    from perception.model.network import Network
+    from perception.training.trainee import start_from
+
+    settings = load_config(config, overrides or ())
+    network = Network(settings)
+    loaded, needed = start_from(network, map(read_weights, weights)), len(network.state_dict())
+    if loaded < needed:
+        got, fix = f"{loaded} of them", "train what is new, or take the sections that the weights were made with"
+        raise InputError(" and ".join(map(str, weights)), f"all {needed} tensors of the detector", got, fix)
+    out.mkdir(parents=True, exist_ok=True)
+    save_weights(out / "weights.safetensors", network.state_dict(), {"combined": ", ".join(map(str, weights))})
+    text = yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True, serialize_as_any=True), sort_keys=False)
+    write_atomically(out / "config.yaml", text)
+    print(f"combined: {out / 'weights.safetensors'}")
+
+
+if __name__ == "__main__":
+    run(main)
