@@ -22,8 +22,8 @@ from perception.types import CameraImage, Frame
 TITLE = "fog"
 LEVELS = ("150 m of sight", "100 m of sight", "50 m of sight")
 EXTINCTION = (0.02, 0.03, 0.06)  # 1/m; sight (meteorological optical range) is where 5 % of the contrast is left
-BACKSCATTER = 0.023  # 1/sr, over the sight [m]: the low end of Hahner's range, of a sensor that sees little near itself
-PULSE_M = 3.0  # half the length of a pulse of 20 ns
+BACKSCATTER = 0.046  # 1/sr, over the sight [m]: Hahner et al.
+PULSE_M = 0.9  # half the length of a pulse of 6 ns
 PATCHES = 0.35  # standard deviation of the echo's logarithm: fog isn't even
 
 

@@ -23,7 +23,7 @@ TITLE = "motion blur"
 LEVELS = ("0.5 deg an exposure", "1 deg an exposure", "2 deg an exposure")
 TURN_DEG = (0.5, 1.0, 2.0)  # of a camera, while it exposes
 NOD_DEG = (0.1, 0.2, 0.4)  # amplitude of the LiDAR
-STEPS_PX = 3.5  # the camera is looked through this often on its way
+STEPS_PX = 2.0  # the camera is looked through this often on its way
 WAVES = 3  # of the LiDAR's shaking in a turn
 
 

@@ -21,12 +21,12 @@ from perception.types import CameraImage, Frame
 TITLE = "rain"
 RATE_MM_H = (10.0, 25.0, 60.0)
 LEVELS = ("10 mm/h", "25 mm/h", "60 mm/h")
-STREAKS = (500, 1000, 2000)  # those near enough to be seen one by one
+STREAKS = (900, 2000, 4500)  # those near enough to be seen one by one
 LENS_DROPS = (5, 12, 26)
 DIM = (0.85, 0.72, 0.58)  # light that is left under such clouds
 WET = (0.5, 0.3, 0.18)  # reflectance that is left of a wet road
-FALL_M_S, EXPOSURE_S = 6.5, 0.008
-REFLECTANCE = 0.02  # of a drop, back to where the light came from
+FALL_M_S, EXPOSURE_S = 6.5, 0.012
+REFLECTANCE = 0.1  # of a drop, back to where the light came from
 GROUND_M = 0.25  # above the ground: road
 
 
@@ -42,8 +42,8 @@ def corrupt(frame: Frame, severity: int, draw: Draw, history: History | None) ->
         light = seen_through(light, depth_map(frame, camera), particles.extinction, airlight)
         wind = (rng.normal(0, 0.8), FALL_M_S, rng.normal(0, 1.5))
         size = 1000 * particles.diameter  # mm
-        cover = streaks(camera.intrinsics, STREAKS[severity - 1], (0.8, 6.0), size * 2e-3, wind, EXPOSURE_S, rng)
-        light += np.minimum(2.5 * cover, 0.8)[..., None] * (1.15 * airlight - 0.6 * light)
+        cover = streaks(camera.intrinsics, STREAKS[severity - 1], (0.8, 5.0), size * 2e-3, wind, EXPOSURE_S, rng)
+        light += np.minimum(6 * cover, 0.7)[..., None] * (1.5 * airlight - 0.6 * light)
         return developed(_through_drops(light, LENS_DROPS[severity - 1], rng))
 
     def change(pulses: Pulses) -> Pulses:

@@ -22,11 +22,11 @@ from perception.types import CameraImage, Frame
 TITLE = "snow"
 RATE_MM_H = (0.5, 1.0, 2.5)  # of water
 LEVELS = ("0.5 mm/h", "1 mm/h", "2.5 mm/h")
-FLAKES = (700, 1500, 3500)  # those near enough to be seen one by one
-NEAR_FLAKES = (6, 14, 35)  # so near that they are out of focus
+FLAKES = (2500, 6000, 14000)  # those near enough to be seen one by one
+NEAR_FLAKES = (12, 30, 70)  # so near that they are out of focus
 FALL_M_S, EXPOSURE_S = 1.2, 0.01
 WIDER = 3.0  # a flake's diameter over that of its drop
-REFLECTANCE = 0.8
+REFLECTANCE = 0.15  # of a flake, back to where the light came from
 
 
 def corrupt(frame: Frame, severity: int, draw: Draw, history: History | None) -> Frame:
@@ -39,10 +39,10 @@ def corrupt(frame: Frame, severity: int, draw: Draw, history: History | None) ->
         light = seen_through(linear(camera.image), depth_map(frame, camera), flakes.extinction, airlight)
         wind = (rng.normal(0, 1.5), FALL_M_S, rng.normal(0, 2.0))
         lens = camera.intrinsics
-        cover = streaks(lens, FLAKES[severity - 1], (1.2, 14.0), 5e-3, wind, EXPOSURE_S, rng)
-        near = streaks(lens, NEAR_FLAKES[severity - 1], (0.4, 1.0), 8e-3, wind, EXPOSURE_S, rng)
-        cover = np.maximum(cover, cv2.GaussianBlur(0.8 * near, (0, 0), lens.width / 260))
-        cover = np.minimum(1.6 * cv2.GaussianBlur(cover, (0, 0), 0.6), 0.95)[..., None]
+        cover = streaks(lens, FLAKES[severity - 1], (1.0, 11.0), 5e-3, wind, EXPOSURE_S, rng)
+        near = streaks(lens, NEAR_FLAKES[severity - 1], (0.5, 1.2), 5e-3, wind, EXPOSURE_S, rng)
+        cover = np.maximum(cover, cv2.GaussianBlur(0.7 * near, (0, 0), lens.width / 110))
+        cover = np.minimum(2.2 * cv2.GaussianBlur(cover, (0, 0), 0.6), 0.95)[..., None]
         return developed(light + cover * (1.25 * airlight - light))
 
     def change(pulses):

@@ -20,13 +20,13 @@ from perception.types import CameraImage, Frame
 
 TITLE = "sun glare"
 LEVELS = ("hazy sun", "clear sun", "blinding sun")
-STRAY = (0.12, 0.35, 0.9)  # light that the sun adds 10 degrees away from it, in full exposures
+STRAY = (0.1, 0.25, 0.6)  # light that the sun adds about 8 degrees away from it, in full exposures
 EXPOSURE = (0.9, 0.75, 0.6)  # of images with the sun in them
-NOISE = (4.0, 12.0, 40.0)  # times the LiDAR's threshold, towards the sun
-GHOSTS = (0.01, 0.03, 0.08)  # of the beams towards the sun that return from nowhere
+NOISE = (10.0, 40.0, 160.0)  # times the LiDAR's threshold, towards the sun
+GHOSTS = (0.02, 0.06, 0.15)  # of the beams towards the sun that return from nowhere
 SUN = np.array([1.0, 0.93, 0.78], np.float32)
 SUN_DEG = 0.7  # radius of what saturates, with its bloom
-BEAM_DEG = 9.0  # how near to the sun a beam's direction is disturbed (standard deviation)
+BEAM_DEG = 12.0  # how near to the sun a beam's direction is disturbed (standard deviation)
 
 
 def corrupt(frame: Frame, severity: int, draw: Draw, history: History | None) -> Frame:
@@ -54,7 +54,7 @@ def _dazzled(camera: CameraImage, sun_camera: np.ndarray, severity: int) -> np.n
     grid = np.stack(np.meshgrid(np.arange(small.width), np.arange(small.height)), axis=-1)
     angle = np.degrees(np.arccos(np.clip(np.nan_to_num(small.unproject(grid)) @ sun_camera, -1, 1)))
     in_view = angle.min() < 2.0
-    stray = STRAY[severity - 1] * (100 / (angle**2 + 4) + 0.04) * (1.0 if in_view else 0.35)  # a hood helps a little
+    stray = STRAY[severity - 1] * (60 / (angle**2 + 3) + 0.12) * (1.0 if in_view else 0.35)  # a hood helps a little
     stray += 3.0 * np.clip(1.6 - angle / SUN_DEG, 0, 1) * in_view
     if stray.max() < 0.01:
         return None
