@@ -37,6 +37,7 @@ class Corruption(Protocol):
     """What every file in corruptions/ has."""
 
     TITLE: str  # for tables
+    SENSORS: tuple[str, ...]  # "camera", "lidar" or both: what it changes
     LEVELS: tuple[str, str, str]  # what the severities are, in a few words
 
     @staticmethod

@@ -10,6 +10,7 @@ from perception.robustness.physics.losing import cameras_left
 from perception.types import Frame
 
 TITLE = "camera drop"
+SENSORS = ("camera",)
 LEVELS = ("1 of 6 dead", "3 of 6 dead", "all dead")
 SHARE = (1 / 6, 1 / 2, 1.0)
 

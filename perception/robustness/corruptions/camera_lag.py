@@ -15,6 +15,7 @@ from perception.robustness.physics.losing import chosen
 from perception.types import CameraImage, Frame
 
 TITLE = "camera lag"
+SENSORS = ("camera",)
 LEVELS = ("2 of 6 hang", "4 of 6 hang", "all hang")
 SHARE = (1 / 3, 2 / 3, 1.0)
 LAG_NS = 500_000_000  # a keyframe of nuScenes

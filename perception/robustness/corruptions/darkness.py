@@ -15,6 +15,7 @@ from perception.robustness.physics.light import LUMA, developed, linear, repaint
 from perception.types import CameraImage, Frame
 
 TITLE = "darkness"
+SENSORS = ("camera",)
 LEVELS = ("1/8 of the light", "1/30 of the light", "1/120 of the light")
 LIGHT = (1 / 8, 1 / 30, 1 / 120)
 GAIN = (2.2, 5.0, 12.0)  # what the camera can bring back

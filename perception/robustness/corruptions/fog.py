@@ -20,6 +20,7 @@ from perception.robustness.physics.pulses import Pulses, with_pulses
 from perception.types import CameraImage, Frame
 
 TITLE = "fog"
+SENSORS = ("camera", "lidar")
 LEVELS = ("150 m of sight", "100 m of sight", "50 m of sight")
 EXTINCTION = (0.02, 0.03, 0.06)  # 1/m; sight (meteorological optical range) is where 5 % of the contrast is left
 BACKSCATTER = 0.046  # 1/sr, over the sight [m]: Hahner et al.

@@ -8,6 +8,7 @@ from perception.robustness.physics.pulses import BEAMS, with_pulses
 from perception.types import Frame
 
 TITLE = "LiDAR beams"
+SENSORS = ("lidar",)
 LEVELS = ("16 of 32", "8 of 32", "4 of 32")
 BEAMS_LEFT = (16, 8, 4)
 

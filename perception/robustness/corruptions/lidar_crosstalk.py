@@ -18,6 +18,7 @@ from perception.robustness.physics.pulses import Pulses, with_pulses
 from perception.types import Frame
 
 TITLE = "LiDAR crosstalk"
+SENSORS = ("lidar",)
 LEVELS = ("2 % of returns", "6 % of returns", "15 % of returns")
 SHARE = (0.02, 0.06, 0.15)
 SECTOR_DEG = 100.0  # that the interferer is heard in

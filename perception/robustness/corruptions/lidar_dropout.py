@@ -16,6 +16,7 @@ from perception.robustness.physics.pulses import Pulses, with_pulses
 from perception.types import Frame
 
 TITLE = "LiDAR drop-out"
+SENSORS = ("lidar",)
 LEVELS = ("40 % of packets lost", "80 % of packets lost", "no cloud")
 LOST = (0.4, 0.8, 1.0)
 PACKETS = 90  # a turn at 20 Hz: 4 degrees each

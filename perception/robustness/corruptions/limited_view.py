@@ -15,6 +15,7 @@ from perception.robustness.physics.pulses import Pulses, with_pulses
 from perception.types import Frame
 
 TITLE = "limited view"
+SENSORS = ("lidar",)
 LEVELS = ("240 deg in front", "180 deg in front", "120 deg in front")
 VIEW_DEG = (240, 180, 120)
 

@@ -20,6 +20,7 @@ from perception.robustness.physics.pulses import Pulses, with_pulses
 from perception.types import CameraImage, Frame
 
 TITLE = "motion blur"
+SENSORS = ("camera", "lidar")
 LEVELS = ("0.5 deg an exposure", "1 deg an exposure", "2 deg an exposure")
 TURN_DEG = (0.5, 1.0, 2.0)  # of a camera, while it exposes
 NOD_DEG = (0.1, 0.2, 0.4)  # amplitude of the LiDAR

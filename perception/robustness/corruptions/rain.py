@@ -19,6 +19,7 @@ from perception.robustness.physics.pulses import Pulses, with_pulses
 from perception.types import CameraImage, Frame
 
 TITLE = "rain"
+SENSORS = ("camera", "lidar")
 RATE_MM_H = (10.0, 25.0, 60.0)
 LEVELS = ("10 mm/h", "25 mm/h", "60 mm/h")
 STREAKS = (900, 2000, 4500)  # those near enough to be seen one by one

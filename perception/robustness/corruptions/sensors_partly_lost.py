@@ -16,6 +16,7 @@ from perception.robustness.physics.pulses import Pulses, with_pulses
 from perception.types import Frame
 
 TITLE = "both partly lost"
+SENSORS = ("camera", "lidar")
 LEVELS = ("2 of 6, and 90 deg", "3 of 6, and 180 deg", "4 of 6, and 270 deg")
 CAMERAS_LOST = (1 / 3, 1 / 2, 2 / 3)
 SECTOR_DEG = (90.0, 180.0, 270.0)

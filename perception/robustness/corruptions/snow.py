@@ -20,6 +20,7 @@ from perception.robustness.physics.pulses import with_pulses
 from perception.types import CameraImage, Frame
 
 TITLE = "snow"
+SENSORS = ("camera", "lidar")
 RATE_MM_H = (0.5, 1.0, 2.5)  # of water
 LEVELS = ("0.5 mm/h", "1 mm/h", "2.5 mm/h")
 FLAKES = (2500, 6000, 14000)  # those near enough to be seen one by one

@@ -16,6 +16,7 @@ from perception.robustness.history import History
 from perception.types import Frame
 
 TITLE = "spatial misalignment"
+SENSORS = ("camera",)
 LEVELS = ("1 deg, 3 cm", "2 deg, 6 cm", "3 deg, 9 cm")
 TURN_DEG = (1.0, 2.0, 3.0)
 SHIFT_M = (0.03, 0.06, 0.09)

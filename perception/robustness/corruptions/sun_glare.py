@@ -19,6 +19,7 @@ from perception.robustness.physics.pulses import Pulses, with_pulses
 from perception.types import CameraImage, Frame
 
 TITLE = "sun glare"
+SENSORS = ("camera", "lidar")
 LEVELS = ("hazy sun", "clear sun", "blinding sun")
 STRAY = (0.1, 0.25, 0.6)  # light that the sun adds about 8 degrees away from it, in full exposures
 EXPOSURE = (0.9, 0.75, 0.6)  # of images with the sun in them

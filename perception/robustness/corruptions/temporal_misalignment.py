@@ -15,6 +15,7 @@ from perception.robustness.history import History, required
 from perception.types import Frame
 
 TITLE = "temporal misalignment"
+SENSORS = ("camera",)
 LEVELS = ("50 ms", "100 ms", "200 ms")
 DELAY_NS = (50_000_000, 100_000_000, 200_000_000)
 
