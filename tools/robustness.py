@@ -62,9 +62,8 @@ def main(
             print(path)
         return
 
-    from perception.robustness.page import write_outputs
-
     from perception.checkpoints.shipped import checkpoint_of
+    from perception.robustness.page import write_outputs
     from perception.robustness.run import Settings, evaluate_robustness, read_baseline
     from perception.robustness.summary import check_severities, table
 

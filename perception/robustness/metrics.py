@@ -6,8 +6,8 @@ A score (mAP, NDS) has one number for clean data and one for each severity of ea
     RRA_c  = sum of score_cs / sum of the baseline's - 1           relative resistance ability, MultiCorrupt; mRRA
     CE_c   = sum of (1 - score_cs) / sum of the baseline's         corruption error, RoboBEV and Robo3D; mCE is its mean
 
-Means are over the corruptions. RA is what RoboBEV calls the resilience rate. Both benchmarks print RRA and CE in percent;
-here they are shares. A ratio to zero is NaN, and so is a mean with one in it.
+Means are over the corruptions. RA is what RoboBEV calls the resilience rate. Both benchmarks print RRA and CE in
+percent; here they are shares. A ratio to zero is NaN, and so is a mean with one in it.
 """
 
 from __future__ import annotations

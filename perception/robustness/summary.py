@@ -100,29 +100,23 @@ def _plain(values: Mapping[str, float]) -> dict[str, float | None]:
 
 def table(summary: Summary) -> str:
     """The scores as lines of text."""
-    names = tuple(summary.scores[Condition()])
-    heads = [f"{name} {severity}" for name in names for severity in summary.severities]
-    heads += [f"RA {name}" for name in names]
-    if summary.baseline is not None:
-        heads += [f"{what} {name}" for name in names for what in ("RRA", "CE")]
-    lines = [f"{'':22}" + "".join(f"{head:>9}" for head in heads)]
-    clean = [value for name in names for value in [summary.clean(name)] + [math.nan] * (len(summary.severities) - 1)]
-    lines.append(_line("clean", clean))
+    names, levels = tuple(summary.scores[Condition()]), summary.severities
+    heads = [f"{name} {level}" for name in names for level in levels] + [f"RA {name}" for name in names]
+    clean = [value for name in names for value in (summary.clean(name), *[math.nan] * (len(levels) - 1))]
+    rows = [("clean", clean)]
+    left = {name: summary.resistance(name) for name in names}
+    beside = {name: summary.comparison(name) for name in names if summary.baseline is not None}
+    heads += [f"{what} {name}" for name in beside for what in ("RRA", "CE")]
     for row in summary.corruptions:
-        values = [value for name in names for value in summary.under(name)[row]]
-        values += [summary.resistance(name).ra[row] for name in names]
-        if summary.baseline is not None:
-            values += [
-                value for n in names for value in (summary.comparison(n).rra[row], summary.comparison(n).ce[row])
-            ]
-        lines.append(_line(corruption(row).TITLE, values))
-    means = [math.nan] * len(names) * len(summary.severities) + [summary.resistance(name).mra for name in names]
-    if summary.baseline is not None:
-        means += [value for n in names for value in (summary.comparison(n).mrra, summary.comparison(n).mce)]
-    return "\n".join([*lines, _line("mean", means)])
-
-
-def _line(title: str, values: list[float]) -> str:
-    return (
-        f"{title:22}" + "".join(f"{value:9.3f}" if math.isfinite(value) else f"{'':9}" for value in values)
-    ).rstrip()
+        values = [value for name in names for value in summary.under(name)[row]] + [
+            left[name].ra[row] for name in names
+        ]
+        values += [value for one in beside.values() for value in (one.rra[row], one.ce[row])]
+        rows.append((corruption(row).TITLE, values))
+    means = [math.nan] * len(names) * len(levels) + [left[name].mra for name in names]
+    rows.append(("mean", means + [value for one in beside.values() for value in (one.mrra, one.mce)]))
+    lines = ["".join([f"{'':22}", *(f"{head:>9}" for head in heads)])]
+    for title, values in rows:
+        cells = [f"{value:9.3f}" if math.isfinite(value) else " " * 9 for value in values]
+        lines.append("".join([f"{title:22}", *cells]).rstrip())
+    return "\n".join(lines)
