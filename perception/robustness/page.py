@@ -14,15 +14,14 @@ from perception.outputs.pictures import write_png
 from perception.robustness import corruption
 from perception.robustness.frames import Condition
 from perception.robustness.heatmap import draw_heatmap, share_colour
-from perception.robustness.pictures import draw_side_by_side, most_changed, picture_maker, views_of
+from perception.robustness.pictures import are_moved, draw_side_by_side, most_changed, picture_maker, views_of
 from perception.robustness.summary import Summary
 
 SHOWN = 2  # the severity of the pictures
 
 MEANING = (
     "A cell is a score under a corruption; its colour is its share of the clean score, light where little is lost. RA, "
-    "resistance ability, is the mean share over the severities (MultiCorrupt). Light drops show in NDS less than in "
-    "mAP, since its errors are of what is still found."
+    "resistance ability, is the mean share over the severities (MultiCorrupt)."
 )
 BESIDE = (
     "RRA, relative resistance, is how much more of the score is left than of the baseline's, summed over the "
@@ -56,10 +55,8 @@ def _lead(summary: Summary) -> str:
         cards.append(("mRRA of NDS", number(summary.comparison("NDS").mrra), "more than the baseline's", ""))
         cards.append(("mCE of NDS", number(summary.comparison("NDS").mce), "of the baseline's error", ""))
     facts = summary.facts
-    text = (
-        f"{facts['split']} of {facts['data']}, {facts['samples']} frames, seed {facts['seed']}, {facts['checkpoint']}"
-    )
-    return f"<p>{escape(text)}</p>{tiles(cards)}"
+    seen = f"{facts['split']} of {facts['data']}, {facts['samples']} frames, seed {facts['seed']}"
+    return f"<p>{escape(seen)}; {escape(facts['checkpoint'])}</p>{tiles(cards)}"
 
 
 def _cell(value: float, share: float) -> str:
@@ -112,8 +109,8 @@ def _pictures(summary: Summary, truth: Truth) -> str:
     clean, figures = maker.frame(token, Condition()), []
     for name in summary.corruptions:
         worse = maker.frame(token, Condition(name, SHOWN))
-        camera = most_changed(clean, worse)
-        strip = draw_side_by_side(views_of(clean, clean, camera), views_of(clean, worse, camera))
+        camera, moved = most_changed(clean, [worse]), are_moved(clean, worse)
+        strip = draw_side_by_side(views_of(clean, camera, moved), views_of(worse, camera, moved))
         what = corruption(name)
         caption = f"<b>{escape(what.TITLE)}</b> · {escape(what.LEVELS[SHOWN - 1])} · {escape(camera)}"
         image = f'<img src="{jpeg_address(strip)}" alt="">'

@@ -43,21 +43,30 @@ def picture_maker(truth: Truth, seed: int) -> tuple[FrameMaker, str]:
     return FrameMaker(Recipe(truth.folder, (token,), options, seed)), token
 
 
-def views_of(clean: Frame, frame: Frame, camera: str) -> Views:
-    """What to show of a corrupted frame; points are drawn into an image that only its calibration sets apart."""
+def views_of(frame: Frame, camera: str, with_points: bool) -> Views:
+    """What to show of a frame; points in the image show where its calibration takes it to be."""
     above = draw_bird_view(SIDE, _points(frame), Boxes3D.empty(("car",)), None, frame.ego_from_lidar)
     if camera not in frame.cameras:
         return Views(camera, draw_missing(camera, TILE), above)
-    shown, before = frame.cameras[camera], clean.cameras[camera]
-    moved = not np.array_equal(shown.camera_from_lidar.matrix, before.camera_from_lidar.matrix)
-    points = _points(frame) if moved else np.zeros((0, 5), np.float32)
-    tile = draw_camera(camera, shown, points, Boxes3D.empty(("car",)), None, TILE, frame.stamp_ns)
-    return Views(camera, tile, above)
+    points = _points(frame) if with_points else np.zeros((0, 5), np.float32)
+    nothing = Boxes3D.empty(("car",))
+    return Views(camera, draw_camera(camera, frame.cameras[camera], points, nothing, None, TILE, frame.stamp_ns), above)
 
 
-def most_changed(clean: Frame, frame: Frame) -> str:
-    """The camera that a corruption changes most; a missing one changes completely, a moved one a little."""
-    changes = {name: _change(camera, frame.cameras.get(name)) for name, camera in clean.cameras.items()}
+def are_moved(clean: Frame, frame: Frame) -> bool:
+    """Whether the calibration is what a corruption changes."""
+    return any(
+        not np.array_equal(camera.camera_from_lidar.matrix, clean.cameras[name].camera_from_lidar.matrix)
+        for name, camera in frame.cameras.items()
+    )
+
+
+def most_changed(clean: Frame, frames: Sequence[Frame]) -> str:
+    """The camera that a corruption changes most in these frames; the one in front if that changes about as much."""
+    changes = {
+        name: sum(_change(camera, frame.cameras.get(name)) for frame in frames)
+        for name, camera in clean.cameras.items()
+    }
     most = max(changes, key=changes.get, default=FIRST)
     return FIRST if changes.get(FIRST, -1) >= 0.6 * changes.get(most, 0) else most
 
@@ -84,10 +93,10 @@ def draw_all(truth: Truth, names: Sequence[str], seed: int, out: Path) -> Iterat
     clean = maker.frame(token, Condition())
     for name in names:
         frames = [maker.frame(token, Condition(name, severity)) for severity in SEVERITIES]
-        camera = most_changed(clean, frames[-1])
+        camera, moved = most_changed(clean, frames), are_moved(clean, frames[0])
         heads = ["clean", *(f"severity {s}: {corruption(name).LEVELS[s - 1]}" for s in SEVERITIES)]
         rows = [
-            _row(f"{corruption(name).TITLE} · {head}", views_of(clean, frame, camera))
+            _row(f"{corruption(name).TITLE} · {head}", views_of(frame, camera, moved))
             for head, frame in zip(heads, [clean, *frames], strict=True)
         ]
         path = out / f"{name}.png"
