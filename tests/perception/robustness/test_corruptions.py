@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -304,3 +305,11 @@ class TestDropping:
         if severity > 1:
             assert set(frame.cameras) < set(worse("camera_drop", severity - 1).cameras)
         assert frame.cloud is CLEAN.cloud
+
+
+@every
+def test_the_documentation_names_it(name: str) -> None:
+    documentation = Path(__file__).parents[3] / "docs" / "robustness.md"
+    if not documentation.is_file():  # where tests run beside an installed package
+        pytest.skip("no documentation here")
+    assert f"| `{name}` |" in documentation.read_text(encoding="utf-8")
