@@ -18,6 +18,7 @@ import hashlib
 import importlib
 import pkgutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -69,6 +70,7 @@ def corrupted(frame: Frame, name: str, severity: int, seed: int = 0, history: Hi
     return corruption(name).corrupt(frame, severity, draw, history)
 
 
+@cache  # the code that was imported, not what it is edited to while it runs
 def code_digest(name: str) -> str:
     """Changes with the code of a corruption, and with what corruptions share: results of other code aren't its own."""
     here = Path(__file__).parent

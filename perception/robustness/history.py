@@ -19,7 +19,7 @@ from perception.sources.nuscenes_tables import Calibration, Pose, Sample, Sample
 from perception.types import CameraImage, Frame
 
 EXTRAPOLATION_NS = 500_000_000  # before a drive's first pose and after its last one
-AROUND = 24  # LiDAR poses to each side of a stamp: more than a second
+AROUND = 2  # LiDAR poses to each side of a stamp: two tell a velocity beyond the last one
 
 
 class History(Protocol):

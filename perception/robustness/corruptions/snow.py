@@ -16,7 +16,7 @@ from perception.robustness.physics.air import seen_through
 from perception.robustness.physics.depth import depth_map
 from perception.robustness.physics.falling import Particles, fallen_through, streaks
 from perception.robustness.physics.light import developed, linear, repainted, sky_light
-from perception.robustness.physics.pulses import with_pulses
+from perception.robustness.physics.pulses import Pulses, with_pulses
 from perception.types import CameraImage, Frame
 
 TITLE = "snow"
@@ -46,7 +46,7 @@ def corrupt(frame: Frame, severity: int, draw: Draw, history: History | None) ->
         cover = np.minimum(2.2 * cv2.GaussianBlur(cover, (0, 0), 0.6), 0.95)[..., None]
         return developed(light + cover * (1.25 * airlight - light))
 
-    def change(pulses):
+    def change(pulses: Pulses) -> Pulses:
         return fallen_through(pulses, flakes, np.ones(len(pulses.local)), draw("lidar"))
 
     return with_pulses(repainted(frame, paint), history, change)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from calibration.camera import Intrinsics
 from perception.robustness import Draw
 from perception.robustness.history import History
 from perception.robustness.physics.air import FLICKER, THRESHOLD, echo
@@ -69,7 +70,7 @@ def _dazzled(camera: CameraImage, sun_camera: np.ndarray, severity: int) -> np.n
     return developed(light)
 
 
-def _star(small, sun_camera: np.ndarray, severity: int) -> np.ndarray:
+def _star(small: Intrinsics, sun_camera: np.ndarray, severity: int) -> np.ndarray:
     """Rays that the aperture's blades draw around the sun."""
     u, v = small.project(sun_camera[None])[0]
     x, y = np.meshgrid(np.arange(small.width) - u, np.arange(small.height) - v)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from calibration.camera import Intrinsics
 from perception.robustness.physics.light import LUMA
 from perception.types import CameraImage, Frame
 
@@ -44,7 +45,7 @@ def _ground(downward: np.ndarray, height: float) -> np.ndarray:
     return np.clip(distance, 1.0, SKY_M).astype(np.float32)
 
 
-def _fill(depth: np.ndarray, frame: Frame, camera: CameraImage, small) -> None:
+def _fill(depth: np.ndarray, frame: Frame, camera: CameraImage, small: Intrinsics) -> None:
     points = frame.cloud.points[frame.cloud.points[:, 4] < 0.06, :3]  # older sweeps smear what moves
     distances = np.linalg.norm(points, axis=1)
     elevations = np.degrees(np.arcsin(np.clip(points[:, 2] / np.maximum(distances, 1e-6), -1, 1)))

@@ -20,7 +20,7 @@ LOWEST_DEG, HIGHEST_DEG = -30.67, 10.67
 
 @dataclass(frozen=True)
 class Pulses:
-    """The returns of some sweeps. Raises nothing: a cloud without points has no pulses."""
+    """The returns of some sweeps."""
 
     local: np.ndarray  # (N, 3) float32 [m], each in the lidar frame of its own sweep
     intensity: np.ndarray  # (N,) float32

@@ -10,7 +10,7 @@ import pytest
 from calibration.errors import InputError
 from perception.robustness.frames import Condition, CorruptedSource, FrameMaker, Recipe
 from perception.robustness.history import NuScenesHistory
-from perception.sources import FrameOptions
+from perception.sources import FrameOptions, MissingDataError
 from perception.sources.nuscenes import Source
 from tests import nuscenes_fixture as fixture
 from tests.nuscenes_fixture import VERSION, write_nuscenes
@@ -85,3 +85,14 @@ def test_processes_that_work_ahead_give_the_same_frames(root: Path, source: Sour
         np.testing.assert_array_equal(one.cloud.points, other.cloud.points)
         for name, camera in one.cameras.items():
             np.testing.assert_array_equal(camera.image, other.cameras[name].image)
+
+
+def test_what_a_process_cant_read_is_told_as_it_is(root: Path, source: Source) -> None:
+    path = next(iter(sorted((root / "samples" / "LIDAR_TOP").iterdir())))
+    kept = path.read_bytes()
+    path.write_bytes(kept[:-4])
+    maker = FrameMaker(Recipe(root / VERSION, source.tokens, FrameOptions(sweeps=0)), 1)
+    with pytest.raises(MissingDataError, match=r"points of 5 float32 each, got .* bytes; its size"):
+        list(CorruptedSource(maker, Condition("fog", 1)))
+    maker.close()
+    path.write_bytes(kept)
