@@ -4,7 +4,8 @@
 
 Each file in corruptions/ is one corruption, in three severities; physics/ holds what several of them share. The same
 seed and frame token give the same result, in any order and in any number of processes, and what is drawn for one sensor
-doesn't depend on the others. Severities draw alike: where severity 1 loses a camera, 2 loses it too. A Frame is never changed; what a corruption leaves alone is shared with the frame it came from.
+doesn't depend on the others. Severities draw alike: where severity 1 loses a camera, 2 loses it too. A Frame is never
+changed; what a corruption leaves alone is shared with the frame it came from.
 
 The benchmarks that the suite follows: MultiCorrupt (Beemelmanns et al., IV 2024), RoboBEV (Xie et al., TPAMI 2025),
 Robo3D (Kong et al., ICCV 2023) and Dong et al., "Benchmarking Robustness of 3D Object Detection to Common Corruptions"
