@@ -1,5 +1,7 @@
 """The one error that bad input raises, everywhere: it names what, what was expected, what came, and what to do."""
 
+from __future__ import annotations
+
 
 class InputError(ValueError):
     """Input from outside (a file, a matrix, an option) that cannot be used.
@@ -12,3 +14,11 @@ class InputError(ValueError):
     def __init__(self, what: str, expected: str, got: str, fix: str = "") -> None:
         text = f"{what}: expected {expected}, got {got}"
         super().__init__(f"{text}; {fix}" if fix else text)
+
+    def __reduce__(self) -> tuple:
+        """Raised in a worker process, it reaches the one in front as it is."""
+        return _again, (type(self), str(self))
+
+
+def _again(kind: type[InputError], text: str) -> InputError:
+    return kind.__new__(kind, text)
