@@ -25,10 +25,6 @@ class Time(IdlStruct, typename=_name("builtin_interfaces/Time")):
     sec: int32
     nanosec: uint32
 
-    @property
-    def ns(self) -> int:
-        return self.sec * 1_000_000_000 + self.nanosec
-
 
 @dataclass
 class Duration(IdlStruct, typename=_name("builtin_interfaces/Duration")):
@@ -144,3 +140,24 @@ class Marker(IdlStruct, typename=_name("visualization_msgs/Marker")):
 @dataclass
 class MarkerArray(IdlStruct, typename=_name("visualization_msgs/MarkerArray")):
     markers: sequence[Marker]
+
+
+@dataclass
+class PointField(IdlStruct, typename=_name("sensor_msgs/PointField")):
+    name: str
+    offset: uint32
+    datatype: uint8
+    count: uint32
+
+
+@dataclass
+class PointCloud2(IdlStruct, typename=_name("sensor_msgs/PointCloud2")):
+    header: Header
+    height: uint32
+    width: uint32
+    fields: sequence[PointField]
+    is_bigendian: bool
+    point_step: uint32
+    row_step: uint32
+    data: sequence[uint8]
+    is_dense: bool

@@ -68,9 +68,9 @@ class Driven:
 def drive(messages: Iterable[TimedMessage], rig: LiveRig, core: NodeCore | None = None) -> Driven:
     """Let a node hear messages as they come; its detector is busy for a while with each frame."""
     core = core or NodeCore(rig, OPTIONS)
-    answers, states, now_ns, free_ns = [], [], None, 0
+    answers, states, last_ns, free_ns = [], [], None, 0
     for message in messages:
-        for now_ns in _ticks(now_ns, message.received_ns):
+        for now_ns in _ticks(last_ns, message.received_ns):
             core.advance(now_ns)
             if now_ns >= free_ns and (work := core.take()) is not None:
                 free_ns = now_ns + DETECTING_NS
@@ -78,15 +78,14 @@ def drive(messages: Iterable[TimedMessage], rig: LiveRig, core: NodeCore | None 
             health = core.health.state(now_ns)
             states.append(((now_ns - BEGIN_NS) / 1e9, health.state, frozenset(health.missing)))
         core.hear(message.topic, message.data, message.received_ns)
-        now_ns = message.received_ns
+        last_ns = message.received_ns
     return Driven(core, answers, states)
 
 
 def _ticks(last_ns: int | None, next_ns: int) -> Iterator[int]:
     """When the node's timer goes off until the next message comes."""
-    if last_ns is None or next_ns < last_ns:  # begun, or begun again
-        return iter(())
-    return iter(range(last_ns // TICK_NS * TICK_NS + TICK_NS, next_ns + 1, TICK_NS))
+    if last_ns is not None:  # nothing where time goes back
+        yield from range(last_ns // TICK_NS * TICK_NS + TICK_NS, next_ns + 1, TICK_NS)
 
 
 def with_faults(made: MadeDrive, *texts: str) -> list[TimedMessage]:
@@ -103,7 +102,7 @@ def with_faults_between(made: MadeDrive, from_s: float, until_s: float, *texts: 
     return messages
 
 
-def check_made_of_its_moment(answer: Answer, rig: LiveRig, back_ns: int = 0, trusted: bool = True) -> None:
+def check_made_of_its_moment(answer: Answer, rig: LiveRig, back_ns: int = 0) -> None:
     """The frame holds what its sensors measured at its stamp, and says so: nothing of it is stale.
 
     `back_ns` is by how much all clocks are behind the drive's.

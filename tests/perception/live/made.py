@@ -1,7 +1,7 @@
 """A drive made up in memory, of the real car's rhythm: a LiDAR at 20 Hz, six cameras at 12 Hz, odometry at 50 Hz.
 
-Every measurement says which it is, so that a frame shows whether it was made of what belongs to its stamp: all points of
-the LiDAR's n-th turn have the intensity n, and the n-th picture of a camera has the brightness `brightness(n)`.
+Every measurement says which it is, so that a frame shows whether it was made of what belongs to its stamp: all points
+of the LiDAR's n-th turn have the intensity n, and the n-th picture of a camera has the brightness `brightness(n)`.
 Topics, frames, offsets and latencies are those of configs/rigs/nuscenes_ros.yaml.
 """
 

@@ -1,10 +1,10 @@
 """A listener of another make: Eclipse Cyclone DDS, without ROS and without our code.
 
-    python peer.py KIND:TOPIC ...       KIND: String, DiagnosticArray, MarkerArray
+    python peer.py KIND:TOPIC ...       KIND: a type in dds_types.py
 
 It says {"ready": true} when it listens, then prints each message that comes as a line of JSON:
-{"topic", "t" (monotonic clock [s]), "message"}. It ends when its standard input does. Needs `cyclonedds`; domain and
-network are those of the environment, see `environment`.
+{"topic", "t" (monotonic clock [s]), "message"}. It ends when its standard input does. Needs `cyclonedds`, in the
+environment ROS_DOMAIN_ID and, as CYCLONEDDS_URI, the network.
 """
 
 import json
@@ -15,17 +15,13 @@ import time
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
+# For CYCLONEDDS_URI: this machine only.
 LOCAL_ONLY = """<CycloneDDS><Domain>
 <General><AllowMulticast>false</AllowMulticast>
 <Interfaces><NetworkInterface address="127.0.0.1" multicast="false"/></Interfaces></General>
 <Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>31</MaxAutoParticipantIndex>
 <Peers><Peer address="127.0.0.1"/></Peers></Discovery>
 </Domain></CycloneDDS>"""
-
-
-def environment(domain: int) -> dict[str, str]:
-    """What must be in the environment of this program."""
-    return os.environ | {"ROS_DOMAIN_ID": str(domain), "CYCLONEDDS_URI": LOCAL_ONLY}
 
 
 def plain(value: object) -> object:
