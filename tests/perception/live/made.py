@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from calibration.camera import Intrinsics
+from calibration.rig import Rig, Sensor
 from calibration.transform import Transform
 from perception.ros.bags import TimedMessage, Topic
 from perception.ros.cameras import camera_info_message
@@ -33,7 +34,7 @@ TURN_NS, ODOMETRY_NS = 50 * MS, 20 * MS
 FIRES_IN = (0, 1, 3, 5, 6, 8)  # of ten turns of the LiDAR: 12 Hz, in step with it
 ODOMETRY_LATENCY_NS = 2 * MS
 SPEED_M_S = 5.0
-SIZE = 32, 18  # px, width and height
+INTRINSICS = Intrinsics(32, 18, 25.6, 25.6, 15.5, 8.5)
 BRIGHTNESSES = 8  # brightness starts again after so many pictures
 
 
@@ -81,6 +82,13 @@ class MadeDrive:
         return sorted(self._messages(), key=lambda message: (message.received_ns, message.topic))
 
     @property
+    def calibration(self) -> Rig:
+        """What /tf_static and the cameras' infos tell."""
+        lidar = Sensor(self.rig.lidar, "lidar", ego_from_sensor(self.rig.lidar))
+        cameras = {name: Sensor(name, "camera", ego_from_sensor(name), INTRINSICS) for name in self.rig.cameras}
+        return Rig({lidar.name: lidar, **cameras})
+
+    @property
     def turns(self) -> int:
         return round(self.seconds * 1e9) // TURN_NS
 
@@ -108,11 +116,9 @@ class MadeDrive:
         camera = self.rig.sensors[name]
         stamp_ns = stamp_of(turn) + round(camera.offset_ms * MS)
         received_ns = stamp_ns + round(camera.latency_ms * MS)
-        width, height = SIZE
-        intrinsics = Intrinsics(width, height, 0.8 * width, 0.8 * width, (width - 1) / 2, (height - 1) / 2)
-        info = camera_info_message(Codec.make, stamp_ns, camera.frame, intrinsics)
+        info = camera_info_message(Codec.make, stamp_ns, camera.frame, INTRINSICS)
         yield self._timed(camera.camera_info, received_ns, info)
-        pixels = np.full((height, width, 3), brightness(number), np.uint8)
+        pixels = np.full((INTRINSICS.height, INTRINSICS.width, 3), brightness(number), np.uint8)
         file = cv2.imencode(".png", pixels)[1].tobytes()
         yield self._timed(
             camera.topic, received_ns, compressed_message(Codec.make, stamp_ns, camera.frame, file, "png")

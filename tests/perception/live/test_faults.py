@@ -5,11 +5,16 @@ Everything goes at the messages' own times, so that nothing depends on how fast 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from perception.replay.faults import Fault, Faulty
 from perception.ros.rig_file import LiveRig, load_live_rig
+from perception.timing.sync import SensorCounts
 from tests.perception.live.driving import (
     Driven,
     check_made_of_its_moment,
@@ -17,7 +22,7 @@ from tests.perception.live.driving import (
     with_faults,
     with_faults_between,
 )
-from tests.perception.live.made import RIG, MadeDrive
+from tests.perception.live.made import BEGIN_NS, RIG, MadeDrive
 
 pytest.importorskip("rosbags")
 LIDAR = "LIDAR_TOP"
@@ -26,13 +31,12 @@ NOMINAL = ("nominal", frozenset())
 RECOVERED_S = 1.0  # after a sensor's return all must be as before
 ALIVE_S = 0.35  # the longest time without an answer, while the detector is busy for 0.08 s with each
 FROM_S, UNTIL_S = 1.2, 2.4  # of most faults
-NOTICED_S = 0.5  # by then a dead sensor is reported
+NOTICED_S = 0.7  # by then a dead sensor is reported
 
 
 @pytest.fixture(scope="module")
 def rig() -> LiveRig:
-    live = load_live_rig(RIG)
-    return live.model_copy(update={"sync": live.sync.model_copy(update={"skip_silent": True})})
+    return load_live_rig(RIG)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,7 @@ def check_honest(driven: Driven, rig: LiveRig, back_ns: int = 0) -> None:
     for answer in driven.answers:
         check_made_of_its_moment(answer, rig, back_ns)
     for earlier, later in pairwise(driven.answers):
-        assert later.epoch > earlier.epoch or later.frame.stamp_ns > earlier.frame.stamp_ns
+        assert later.place > earlier.place
 
 
 def check_degraded_and_back(driven: Driven, rig: LiveRig, lost: set[str], from_s: float, until_s: float) -> None:
@@ -56,18 +60,23 @@ def check_degraded_and_back(driven: Driven, rig: LiveRig, lost: set[str], from_s
     assert driven.states_between(from_s + NOTICED_S, until_s) == {("degraded", frozenset(lost))}
     assert driven.longest_gap_s(from_s - 0.3, until_s + RECOVERED_S) < ALIVE_S
     for answer in driven.between(from_s + NOTICED_S, until_s):
-        assert answer.state == "degraded"
-        assert set(answer.missing) == lost
+        assert answer.said.state.level.value == "degraded"
+        assert set(answer.said.state.lost) == lost
         assert not lost & set(answer.made_from)
     check_all_is_well(driven, until_s + RECOVERED_S)
 
 
 def check_all_is_well(driven: Driven, from_s: float) -> None:
+    """From then on to its end nothing is lost, and all sensors are used."""
     until_s = driven.states[-1][0]
     assert until_s > from_s + 0.3
     assert driven.states_between(from_s, until_s) == {NOMINAL}
     used = set.union(*(set(answer.made_from) for answer in driven.between(from_s, until_s)))
     assert used == {LIDAR, *CAMERAS}
+
+
+def told_of(driven: Driven, sensor: str) -> SensorCounts:
+    return driven.core.now()[2].sensors[sensor]
 
 
 def test_without_faults_all_is_well_from_the_first_second_on(made: MadeDrive, rig: LiveRig) -> None:
@@ -106,7 +115,7 @@ def test_a_lidar_at_half_its_rate_is_no_loss(made: MadeDrive, rig: LiveRig) -> N
     driven = drive(with_faults(made, "thin:LIDAR_TOP:2"), rig)
     check_honest(driven, rig)
     check_all_is_well(driven, 1.0)
-    assert len(driven.between(1.0, 3.0)) >= 18
+    assert driven.longest_gap_s(1.0, 3.9) < ALIVE_S
 
 
 def test_jitter_of_30_ms_changes_nothing(made: MadeDrive, rig: LiveRig) -> None:
@@ -132,3 +141,125 @@ def test_broken_clouds_leave_frames_without_them(made: MadeDrive, rig: LiveRig) 
 def test_a_camera_whose_pictures_cannot_be_used_is_left_out(made: MadeDrive, rig: LiveRig, damage: str) -> None:
     driven = drive(with_faults_between(made, FROM_S, UNTIL_S, f"{damage}:CAM_BACK:1"), rig)
     check_degraded_and_back(driven, rig, {"CAM_BACK"}, FROM_S, UNTIL_S)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_camera_clock_that_is_off_by_80_ms_is_told_and_put_right_where_allowed(
+    made: MadeDrive, rig: LiveRig, allowed: bool
+) -> None:
+    trusting = rig.model_copy(update={"sync": rig.sync.model_copy(update={"correct_offsets": allowed})})
+    driven = drive(with_faults(made, "offset:CAM_BACK:0.08"), trusting)
+    offset_ms = told_of(driven, "CAM_BACK").offset.offset_ns / 1e6
+    assert abs(offset_ms - 80) < 5
+    assert abs(told_of(driven, "CAM_FRONT").offset.offset_ns / 1e6) < 5
+    if allowed:
+        assert [a for a in driven.between(3.0, 4.0) if "CAM_BACK" in a.made_from]
+        for answer in driven.between(3.0, 4.0):
+            check_made_of_its_moment(answer, rig)
+
+
+@pytest.mark.parametrize("back_s", [10, -10])
+def test_all_clocks_jump_back_or_ahead(made: MadeDrive, rig: LiveRig, back_s: int) -> None:
+    jump = f"jump:all:{FROM_S + 0.2}:{-back_s}"
+    driven = drive(with_faults(made, jump), rig)
+    before = [a for a in driven.answers if a.said.epoch == 0]
+    after = [a for a in driven.answers if a.said.epoch == 1]
+    assert len(before) + len(after) == len(driven.answers)
+    check_honest(replace(driven, answers=before), rig)
+    check_honest(replace(driven, answers=after), rig, back_ns=back_s * 10**9)
+    assert after[0].at_s < FROM_S + RECOVERED_S
+    assert driven.longest_gap_s(FROM_S + RECOVERED_S, 3.9) < ALIVE_S
+    check_all_is_well(driven, FROM_S + RECOVERED_S)
+
+
+def test_time_begins_again(made: MadeDrive, rig: LiveRig) -> None:
+    """As when a bag is played again: stamps and the receiver's clock go back together."""
+    again_s = 1.5
+    first = [m for m in made if m.received_ns < BEGIN_NS + again_s * 1e9]
+    driven = drive([*first, *made], rig)
+    epochs = [answer.said.epoch for answer in driven.answers]
+    assert set(epochs) == {0, 1}
+    check_honest(driven, rig)
+    second = replace(driven, answers=[a for a in driven.answers if a.said.epoch == 1])
+    assert second.answers[0].at_s < RECOVERED_S
+    assert second.longest_gap_s(RECOVERED_S, 3.9) < ALIVE_S
+    check_all_is_well(second, 3.0)
+
+
+def test_transforms_that_are_nowhere_are_not_believed(made: MadeDrive, rig: LiveRig) -> None:
+    """Until mountings come that can be, nothing is detected by those that can't."""
+    nowhere = with_faults(made, "nan:tf_static:1")
+    assert nowhere[0].topic == rig.tf_static_topic
+    good = next(iter(made))
+    later = replace(good, received_ns=BEGIN_NS + 10**9)
+    driven = drive(sorted([*nowhere, later], key=lambda message: message.received_ns), rig)
+    assert not driven.between(-1, 1.0)
+    assert {state for state, _ in driven.states_between(-0.1, 1.0)} == {"blind"}
+    check_honest(driven, rig)
+    check_all_is_well(driven, 1.0 + RECOVERED_S)
+
+
+def test_poses_that_are_nowhere_blind_it_until_they_are_back(made: MadeDrive, rig: LiveRig) -> None:
+    driven = drive(with_faults_between(made, FROM_S, UNTIL_S, "nan:odom:1"), rig)
+    check_honest(driven, rig)
+    assert not driven.between(FROM_S + NOTICED_S, UNTIL_S)
+    states = driven.states_between(FROM_S + NOTICED_S, UNTIL_S)
+    assert {state for state, _ in states} == {"blind"}
+    assert all("poses" in missing for _, missing in states)
+    check_all_is_well(driven, UNTIL_S + RECOVERED_S)
+
+
+def test_a_camera_of_which_no_info_comes_is_left_out(made: MadeDrive, rig: LiveRig) -> None:
+    topic = rig.sensors["CAM_BACK"].camera_info
+    driven = drive(with_faults(made, f"drop:{topic}:1"), rig)
+    check_honest(driven, rig)
+    assert driven.states_between(1.0, 3.9) == {("degraded", frozenset({"CAM_BACK"}))}
+    assert driven.longest_gap_s(0.5, 3.9) < ALIVE_S
+    for answer in driven.answers:
+        assert "CAM_BACK" not in answer.made_from
+    assert "/CAM_BACK/camera_info" in driven.answers[-1].said.state.lost["CAM_BACK"]
+
+
+def test_infos_that_come_late_make_up_for_it(made: MadeDrive, rig: LiveRig) -> None:
+    driven = drive(with_faults(made, f"kill:camera_info:0:{FROM_S + 0.2}"), rig)
+    check_honest(driven, rig)
+    assert driven.states_between(0.7, FROM_S) == {("degraded", frozenset(CAMERAS))}
+    check_all_is_well(driven, FROM_S + RECOVERED_S)
+
+
+def test_a_node_that_begins_in_the_middle_sees_at_once(made: MadeDrive, rig: LiveRig) -> None:
+    """As after it was killed: it has missed everything but what is latched."""
+    latched, *rest = made
+    driven = drive([latched, *(m for m in rest if m.received_ns > BEGIN_NS + 1.5e9)], rig)
+    check_honest(driven, rig)
+    assert driven.answers[0].at_s < 1.5 + RECOVERED_S
+    check_all_is_well(driven, 1.5 + RECOVERED_S)
+
+
+MANY = (
+    "drop:all:0.2",
+    "delay:LIDAR_TOP:0.06",
+    "jitter:all:0.05",
+    "offset:CAM_FRONT:-0.5",
+    "jump:all:1.1:-10",
+    "thin:image:2",
+    "reorder:all:0.3",
+    "duplicate:all:0.3",
+    "kill:LIDAR_TOP:0.7:1.4",
+    "truncate:all:0.3",
+    "nan:all:0.2",
+    "resize:image:0.3",
+)
+
+
+SHORT = MadeDrive(2.0)
+
+
+@settings(max_examples=12)
+@given(st.lists(st.sampled_from(MANY), min_size=2, max_size=5, unique=True), st.integers(0, 9))
+def test_several_at_once_end_nothing_and_make_no_frame_twice(rig: LiveRig, texts: list[str], seed: int) -> None:
+    driven = drive(Faulty(SHORT, [Fault.parse(text) for text in texts], seed), rig)
+    for earlier, later in pairwise(driven.answers):
+        assert later.place > earlier.place
+    for answer in driven.answers:
+        assert set(answer.made_from) >= set(answer.frame.cameras)
