@@ -32,15 +32,16 @@ Detect = Callable[[Frame], Boxes3D]
 def run_node(
     core: NodeCore,
     detector: Detect,
+    end: threading.Event,
     *,
     marker_threshold: float,
     sim_time: bool = False,
 ) -> int:
-    """Hear, detect and publish until the process is asked to end -> the number of frames.
+    """Hear, detect and publish until the end -> the number of frames.
 
     Raises InputError, before anything starts, where rclpy or a kind of message that the rig needs isn't installed.
     """
-    with _asked_to_end() as end, ros_node(NAME) as node:
+    with ros_node(NAME) as node:
         kinds = {topic: _installed(topic, kind) for topic, kind in core.topics.items()}
         if sim_time:
             _use_sim_time(node)
@@ -223,7 +224,7 @@ def _quality(reliability: str, depth: int, latched: bool = False) -> Any:
 
 
 @contextmanager
-def _asked_to_end() -> Iterator[threading.Event]:
+def asked_to_end() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set."""
     end = threading.Event()
     before = {number: signal.signal(number, lambda *_: end.set()) for number in (signal.SIGINT, signal.SIGTERM)}
