@@ -36,18 +36,20 @@ def main(
     """
     from perception.benchmark.frame import made_up_frame
     from perception.checkpoints.shipped import checkpoint_of
+    from perception.config import load_config
     from perception.detector import load_detector
     from perception.live.core import NodeCore
-    from perception.live.node import asked_to_end, run_node
+    from perception.live.node import asked_to_end, kinds_of, run_node
     from perception.offline import frame_options_of
     from perception.ros.rig_file import load_live_rig
     from perception.types import Boxes3D, Frame
 
     with asked_to_end() as end:
-        settings = load_live_rig(rig)
+        settings, chosen = load_live_rig(rig), load_config(config)
+        options = frame_options_of(chosen, cameras_too=False, allow_missing=True, truth=False)
+        core = NodeCore(settings, replace(options, lidar=chosen.uses_lidar))
+        kinds = kinds_of(core.topics)
         detector = load_detector(config, checkpoint_of(config, checkpoint, say), device, precision.value)
-        options = frame_options_of(detector.config, cameras_too=False, allow_missing=True, truth=False)
-        core = NodeCore(settings, replace(options, lidar=detector.config.uses_lidar))
         detector(made_up_frame(detector.config))  # what is slow the first time isn't the first frame's to pay for
 
         def detect(frame: Frame) -> Boxes3D:
@@ -55,7 +57,7 @@ def main(
             return boxes if score_threshold is None else boxes.select(boxes.scores >= score_threshold)
 
         threshold = MARKER_THRESHOLD if score_threshold is None else score_threshold
-        run_node(core, detect, end, marker_threshold=threshold, sim_time=sim_time)
+        run_node(core, kinds, detect, end, marker_threshold=threshold, sim_time=sim_time)
 
 
 if __name__ == "__main__":
