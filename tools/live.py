@@ -10,6 +10,8 @@ import typer
 
 from perception.command import Precision, run, say
 
+MARKER_THRESHOLD = 0.25
+
 
 def main(
     config: Annotated[Path, typer.Argument(help="Configuration (.yaml) the checkpoint was made for.")],
@@ -34,27 +36,28 @@ def main(
     """
     from perception.benchmark.frame import made_up_frame
     from perception.checkpoints.shipped import checkpoint_of
+    from perception.config import load_config
     from perception.detector import load_detector
     from perception.live.core import NodeCore
-    from perception.live.node import run_node
+    from perception.live.node import asked_to_end, kinds_of, run_node
     from perception.offline import frame_options_of
     from perception.ros.rig_file import load_live_rig
+    from perception.types import Boxes3D, Frame
 
-    settings = load_live_rig(rig)
-    detector = load_detector(config, checkpoint_of(config, checkpoint, say), device, precision.value)
-    options = frame_options_of(detector.config, cameras_too=False, allow_missing=True, truth=False)
-    core = NodeCore(settings, replace(options, lidar=detector.config.uses_lidar))
-    detector(made_up_frame(detector.config))  # what is slow the first time isn't the first frame's to pay for
-    markers = 0.25 if score_threshold is None else score_threshold
-    run_node(core, _thresholded(detector, score_threshold or 0.0), marker_threshold=markers, sim_time=sim_time)
+    with asked_to_end() as end:
+        settings, chosen = load_live_rig(rig), load_config(config)
+        options = frame_options_of(chosen, cameras_too=False, allow_missing=True, truth=False)
+        core = NodeCore(settings, replace(options, lidar=chosen.uses_lidar))
+        kinds = kinds_of(core.topics)
+        detector = load_detector(config, checkpoint_of(config, checkpoint, say), device, precision.value)
+        detector(made_up_frame(detector.config))  # what is slow the first time isn't the first frame's to pay for
 
+        def detect(frame: Frame) -> Boxes3D:
+            boxes = detector(frame)
+            return boxes if score_threshold is None else boxes.select(boxes.scores >= score_threshold)
 
-def _thresholded(detector, threshold):
-    def detect(frame):
-        boxes = detector(frame)
-        return boxes.select(boxes.scores >= threshold)
-
-    return detect
+        threshold = MARKER_THRESHOLD if score_threshold is None else score_threshold
+        run_node(core, kinds, detect, end, marker_threshold=threshold, sim_time=sim_time)
 
 
 if __name__ == "__main__":

@@ -182,9 +182,10 @@ class NodeCore:
         """The newest frame there is; the clouds before it become its sweeps. None if there is none yet."""
         with self._something:
             chosen, passed = self._choose()
-            vehicle, motion = self.calibrated.rig, self.motion.copy()
+            vehicle, motion = self.calibrated.rig, self._known_motion()
+            motion = motion.copy() if motion is not None else None
             taken_s = self._clock()
-        for moment in passed:
+        for moment in passed if motion is not None else ():
             self._pass_by(moment, vehicle, motion)
         if chosen is None:
             return None
@@ -295,9 +296,9 @@ class NodeCore:
     def _choose(self) -> tuple[tuple[Waiting, Moment] | None, list[Moment]]:
         """The newest of those in wait that is good for a frame, and those before it, which are let go."""
         self._look()
-        unknown, moments = self.calibrated.unknown, []
+        unknown, motion, moments = self.calibrated.unknown, self._known_motion(), []
         while len(moments) < len(self._waiting) and self._is_ripe(self._waiting[len(moments)]):
-            moments.append(moment_of(self._waiting[len(moments)].bundle, self.motion, unknown, {}))
+            moments.append(moment_of(self._waiting[len(moments)].bundle, motion, unknown, {}))
         good = [number for number, moment in enumerate(moments) if self._is_good(moment)]
         gone = [self._waiting.popleft() for _ in range(good[-1] + 1 if good else len(moments))]
         if not good:
@@ -306,6 +307,10 @@ class NodeCore:
         chosen = moments[good[-1]]
         self._last_frame = chosen.epoch, chosen.stamp_ns
         return (gone[-1], chosen), moments[: good[-1]]
+
+    def _known_motion(self) -> EgoMotion | None:
+        """None while it isn't known and frames are made all the same."""
+        return None if self.health.is_lost(POSES) and not self.health.must_not_lack(POSES) else self.motion
 
     def _is_ripe(self, waiting: Waiting) -> bool:
         """Whether the poses around it are there, or have had their time."""
@@ -316,7 +321,7 @@ class NodeCore:
         return self.motion.newest_ns is not None and self.motion.newest_ns >= newest_ns
 
     def _is_good(self, moment: Moment) -> bool:
-        if not moment.has_pose or self.rig.lidar in self.calibrated.unknown:
+        if not (moment.has_pose or self._known_motion() is None) or self.rig.lidar in self.calibrated.unknown:
             return False
         if not any(name in moment.payloads for name in self.health.eyes):
             return False
@@ -366,7 +371,7 @@ def _health(rig: LiveRig, sensors: tuple[str, ...], options: FrameOptions) -> He
         policies[rig.lidar] = "ignore"
     return Health(
         lost_after_ns | {POSES: max(lost_ns, round(rig.poses.max_extrapolation_ms * MS))},
-        policies | {POSES: "blind"},
+        policies | {POSES: rig.poses.missing},
         eyes,
         round(rig.health.recover_ms * MS),
     )

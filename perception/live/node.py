@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from perception.live.core import NodeCore
 from perception.live.diagnostics import NAME, statuses
 from perception.live.messages import boxes_message, diagnostic_message, json_message, marker_message
 from perception.live.reports import Report
-from perception.replay.publish import message_class, ros_node
+from perception.replay.publish import check_rclpy, message_class, ros_node
 from perception.types import Boxes3D, Frame
 
 STRING, MARKERS = "std_msgs/msg/String", "visualization_msgs/msg/MarkerArray"
@@ -31,17 +31,15 @@ Detect = Callable[[Frame], Boxes3D]
 
 def run_node(
     core: NodeCore,
+    kinds: Mapping[str, Any],  # of `core.topics`, see kinds_of
     detector: Detect,
+    end: threading.Event,
     *,
     marker_threshold: float,
     sim_time: bool = False,
 ) -> int:
-    """Hear, detect and publish until the process is asked to end -> the number of frames.
-
-    Raises InputError, before anything starts, where rclpy or a kind of message that the rig needs isn't installed.
-    """
-    with _asked_to_end() as end, ros_node(NAME) as node:
-        kinds = {topic: _installed(topic, kind) for topic, kind in core.topics.items()}
+    """Hear, detect and publish until the end -> the number of frames; raises what the detector raises."""
+    with ros_node(NAME) as node:
         if sim_time:
             _use_sim_time(node)
         voice = Voice(node, marker_threshold)
@@ -61,10 +59,23 @@ def run_node(
     return core.counts.detected
 
 
+def kinds_of(topics: Mapping[str, str]) -> dict[str, Any]:
+    """The classes of topics' messages; InputError where rclpy or one of them isn't installed."""
+    kinds = {}
+    check_rclpy()
+    for topic, kind in topics.items():
+        kinds[topic] = message_class(kind)
+        if kinds[topic] is None:
+            package = kind.split("/")[0]
+            fix = f"install {package}, or give the rig a calibration and poses from odometry"
+            raise InputError(f"topic {topic}", f"{kind} to be installed", f"no package {package}", fix)
+    return kinds
+
+
 class Ears:
     """The subscriptions; messages are taken as bytes, so that nothing is decoded that no frame needs."""
 
-    def __init__(self, node: Any, core: NodeCore, kinds: dict[str, Any]) -> None:
+    def __init__(self, node: Any, core: NodeCore, kinds: Mapping[str, Any]) -> None:
         self._core, self._clock = core, node.get_clock()
         qualities = {sensor.topic: sensor.qos for sensor in core.rig.sensors.values()}
         for topic, kind in kinds.items():
@@ -197,14 +208,6 @@ def _spin(node: Any, core: NodeCore, voice: Voice, ears: Ears, end: threading.Ev
         executor.shutdown()
 
 
-def _installed(topic: str, kind: str) -> Any:
-    found = message_class(kind)
-    if found is None:
-        fix = f"install {kind.split('/')[0]}, or give the rig a calibration and poses from odometry"
-        raise InputError(f"topic {topic}", f"{kind} to be installed", "no such package", fix)
-    return found
-
-
 def _use_sim_time(node: Any) -> None:
     from rclpy.parameter import Parameter
 
@@ -223,7 +226,7 @@ def _quality(reliability: str, depth: int, latched: bool = False) -> Any:
 
 
 @contextmanager
-def _asked_to_end() -> Iterator[threading.Event]:
+def asked_to_end() -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set."""
     end = threading.Event()
     before = {number: signal.signal(number, lambda *_: end.set()) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -30,14 +30,14 @@ class Moment:
 
 def moment_of(
     bundle: Bundle,
-    motion: EgoMotion,
+    motion: EgoMotion | None,  # None: nothing is known of it, and never mind
     unknown: Mapping[str, str],  # why sensors can't be used that aren't calibrated
     reaches_ns: Mapping[str, int],  # of sensors whose points have times: how far those may be from their stamp
 ) -> Moment:
     """The moment of a bundle; a sensor without an ego pose at its stamp, or its points', is missing."""
     stamps_ns = {name: bundle.stamp_of(name) for name in bundle.measurements}
     missing = {**bundle.missing, **unknown}
-    for name, stamp_ns in stamps_ns.items():
+    for name, stamp_ns in stamps_ns.items() if motion is not None else ():
         if not knows_pose(motion, stamp_ns):
             missing[name] = "no ego pose is known at its stamp"
         elif name in reaches_ns:
@@ -51,7 +51,7 @@ def moment_of(
         {name: bundle.measurements[name].payload for name in stamps_ns if name not in missing},
         stamps_ns,
         missing,
-        knows_pose(motion, bundle.stamp_ns),
+        motion is not None and knows_pose(motion, bundle.stamp_ns),
     )
 
 

@@ -71,6 +71,8 @@ class PoseSettings(Settings):
     max_gap_ms: float = Field(1000.0, gt=0)  # between two poses, for what lies between to be known
     max_extrapolation_ms: float = Field(100.0, ge=0)  # before the first and after the last
     wait_ms: float = Field(50.0, ge=0)  # for the poses around a frame, live; then they are extrapolated
+    # Live, while none come: detect nothing, or in single sweeps that aren't deskewed, as if the car stood still.
+    missing: Literal["blind", "degrade"] = "blind"
 
     @model_validator(mode="after")
     def _odometry_has_a_topic(self) -> PoseSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,21 +39,26 @@ class FrameMaker:
             world_from_ego = motion.world_from_ego_at(moment.stamp_ns)
             self._sweeps.keep(cloud, moment.stamp_ns, world_from_ego @ self._ego_from_lidar(vehicle))
 
-    def frame(self, moment: Moment, data: Mapping[str, bytes], vehicle: Rig, motion: EgoMotion) -> Frame:
+    def frame(self, moment: Moment, data: Mapping[str, bytes], vehicle: Rig, motion: EgoMotion | None) -> Frame:
         """The frame of a moment that has a pose, of the messages of its sensors.
+
+        Without `motion` it needs no pose: the car is taken to stand still, and the cloud is a single sweep.
 
         Raises MissingDataError for broken data, unless that may be missing.
         """
         self.failed = {}
         self._notes += [f"{name} is left out: {why}." for name, why in moment.missing.items()]
-        ego_from_lidar, world_from_ego = self._ego_from_lidar(vehicle), motion.world_from_ego_at(moment.stamp_ns)
+        ego_from_lidar = self._ego_from_lidar(vehicle)
+        world_from_ego = motion.world_from_ego_at(moment.stamp_ns) if motion is not None else None
         cameras = {
             name: self._camera(moment, name, data[name], vehicle, motion)
             for name in self._options.cameras
             if name in data
         }
         cloud = self._cloud(moment, data, vehicle, motion, "The cloud")
-        if cloud is not None:
+        if motion is None:
+            self._sweeps.forget()
+        elif cloud is not None:
             cloud = self._sweeps.add(cloud, moment.stamp_ns, world_from_ego @ ego_from_lidar)
         notes, self._notes = tuple(self._notes), []
         return Frame(
@@ -67,9 +73,12 @@ class FrameMaker:
 
     def _camera(self, moment: Moment, name: str, data: bytes, vehicle: Rig, motion: EgoMotion) -> CameraImage | None:
         camera, stamp_ns = vehicle[name], moment.stamps_ns[name]
-        camera_from_lidar = motion.camera_from_lidar(
-            camera.ego_from_sensor, stamp_ns, self._ego_from_lidar(vehicle), moment.stamp_ns
-        )
+        if motion is None:
+            camera_from_lidar = vehicle.transform(name, self._rig.lidar)
+        else:
+            camera_from_lidar = motion.camera_from_lidar(
+                camera.ego_from_sensor, stamp_ns, self._ego_from_lidar(vehicle), moment.stamp_ns
+            )
         try:
             pixels, _ = self._read(name, data)
             return CameraImage(pixels, stamp_ns, camera.intrinsics, camera_from_lidar)
@@ -78,7 +87,7 @@ class FrameMaker:
             return None
 
     def _cloud(
-        self, moment: Moment, data: Mapping[str, bytes], vehicle: Rig, motion: EgoMotion, called: str
+        self, moment: Moment, data: Mapping[str, bytes], vehicle: Rig, motion: EgoMotion | None, called: str
     ) -> PointCloud | None:
         """One sweep as of the moment's stamp, None without or if clouds aren't wanted."""
         lidar = self._rig.lidar
@@ -89,7 +98,9 @@ class FrameMaker:
             return None
         try:
             cloud, notes = self._read(lidar, data[lidar])
-            if cloud.times_ns is not None:
+            if cloud.times_ns is not None and motion is None:
+                cloud = replace(cloud, times_ns=None)
+            elif cloud.times_ns is not None:
                 cloud = deskewed(cloud, moment.stamp_ns, self._ego_from_lidar(vehicle), motion.world_from_ego_at)
         except InputError as error:
             self._forgive(called, error, lidar)
