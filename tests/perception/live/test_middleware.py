@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import dropwhile, groupby, pairwise
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,8 @@ from tests.perception.live.made import BEGIN_NS, RIG, TURN_NS, MadeDrive, stamp_
 from tests.perception.live.processes import PATIENCE_S, Process, listening, needs_middleware, new_domain, running
 from tests.tiny import tiny_network, tiny_yaml
 
+DELETE_ALL = 3  # of visualization_msgs/msg/Marker
+SHOWN_FROM = 0.25  # score
 pytestmark = needs_middleware
 
 
@@ -68,14 +70,14 @@ class Workplace:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    folder, made = tmp_path_factory.mktemp("live"), MadeDrive(8.0)
+    folder, made = tmp_path_factory.mktemp("live"), MadeDrive(6.0)
     config = tiny_yaml(folder / "tiny.yaml")
     save_weights(folder / "tiny.safetensors", tiny_network(load_config(config)).state_dict())
     made.calibration.save(folder / "calibration.json")
     rig = yaml.safe_load(RIG.read_text())
     rig["calibration"] = "calibration.json"  # wheels have no tf2_msgs
     rig["sync"]["skip_silent"] = True
-    rig["health"] = {"lost_ms": 1000, "recover_ms": 300}  # a busy machine is no dead sensor
+    rig["health"] = {"lost_ms": 700, "recover_ms": 300}  # a busy machine is no dead sensor
     (folder / "rig.yaml").write_text(yaml.safe_dump(rig))
     write_bag(folder / "bag", made.topics, made)
     return Workplace(folder, made)
@@ -96,17 +98,14 @@ def check_honest(place: Workplace, detections: list[dict]) -> None:
             off_ms = (stamp_ns - message["stamp_ns"]) / 1e6 - sensors[name].offset_ms
             assert abs(off_ms) <= sensors[name].tolerance_ms
         assert not set(message["missing"]) & set(message["made_from"])
-    for earlier, later in pairwise(detections):
+    # Before anything came, the sensors' clock isn't known.
+    for earlier, later in pairwise(dropwhile(lambda message: message["state"] == "blind", detections)):
         assert (later["epoch"], later["stamp_ns"]) > (earlier["epoch"], earlier["stamp_ns"])
-
-
-def from_turn(detections: list[dict], turn: int) -> list[dict]:
-    return [message for message in detections if message["stamp_ns"] >= stamp_of(turn)]
 
 
 def test_the_node_goes_on_with_what_is_left_and_says_so(place: Workplace, domain: int) -> None:
     """A camera is dead for a while, everything jitters and comes twice, and some clouds are cut short."""
-    faults = ("kill:CAM_BACK:2.2:4.7", "jitter:all:0.03", "duplicate:all:0.2", "truncate:LIDAR_TOP:0.1")
+    faults = ("kill:CAM_BACK:1.2:3.4", "jitter:all:0.03", "duplicate:all:0.2", "truncate:LIDAR_TOP:0.1")
     with listening(domain) as heard, place.node(domain) as node:
         node.until(lambda: node.said("ready: "))
         with place.player(domain, *faults) as player:
@@ -116,12 +115,12 @@ def test_the_node_goes_on_with_what_is_left_and_says_so(place: Workplace, domain
         assert node.end() == 0
         detections, markers, statuses = heard.detections, heard.markers, heard.statuses
     check_honest(place, detections)
-    dead = [m for m in detections if stamp_of(40) + 10**9 < m["stamp_ns"] < stamp_of(90) and m["state"] != "blind"]
+    dead = [m for m in detections if stamp_of(22) < m["stamp_ns"] < stamp_of(62) and m["state"] != "blind"]
     assert dead
     for message in dead:
         assert "CAM_BACK" not in message["made_from"]
     assert any(message["state"] == "degraded" and set(message["missing"]) == {"CAM_BACK"} for message in dead)
-    after = from_turn(detections, 110)
+    after = [message for message in detections if message["stamp_ns"] > stamp_of(80)]
     assert any(message["state"] == "nominal" and "CAM_BACK" in message["made_from"] for message in after)
     check_markers_show(detections, markers)
     check_diagnostics_tell(statuses)
@@ -130,16 +129,14 @@ def test_the_node_goes_on_with_what_is_left_and_says_so(place: Workplace, domain
 
 
 def check_markers_show(detections: list[dict], markers: list[list[dict]]) -> None:
-    """For each message of detections there is one of markers, which clears what was shown before."""
+    """For each message of detections there is one of markers, which clears what was shown and shows the likely ones."""
     assert len(markers) == len(detections)
-    delete_all = 3
-    for message, shown in zip(detections, markers, strict=True):
-        assert shown[0]["action"] == delete_all
-        assert len(shown) - 1 >= len(message["boxes"])
-        assert bool(message["boxes"]) or len(shown) == 1
-        for marker in shown[1:]:
-            assert marker["header"]["frame_id"] == "LIDAR_TOP"
-            assert stamp_ns_of(marker) == message["stamp_ns"]
+    for message, (first, *shown) in zip(detections, markers, strict=True):
+        assert (first["action"], first["header"]["frame_id"]) == (DELETE_ALL, "LIDAR_TOP")
+        assert {stamp_ns_of(marker) for marker in shown} <= {message["stamp_ns"]}
+        places = [[marker["pose"]["position"][axis] for axis in "xyz"] for marker in shown]
+        likely = [box["center"] for box in message["boxes"] if box["score"] >= SHOWN_FROM]
+        assert sorted(places) == sorted(likely)
 
 
 def check_diagnostics_tell(statuses: list[dict[str, dict]]) -> None:
@@ -155,25 +152,26 @@ def check_diagnostics_tell(statuses: list[dict[str, dict]]) -> None:
     assert float(last["bevfuse: latency"]["values"]["total_p50_ms"]) > 0
 
 
-def test_a_node_that_was_killed_is_replaced_by_another_that_sees_at_once(place: Workplace, domain: int) -> None:
-    with listening(domain) as heard, place.node(domain) as first, place.player(domain) as player:
-        first.until(lambda: [message for message in heard.detections if message["boxes"]])
-        first.end(signal.SIGKILL)
+def test_a_node_that_was_killed_is_replaced_by_another(place: Workplace, domain: int) -> None:
+    with listening(domain) as heard:
+        with place.node(domain) as first, place.player(domain):
+            first.until(lambda: [message for message in heard.detections if message["boxes"]])
+            first.end(signal.SIGKILL)
         before = heard.detections
         with place.node(domain) as second:
-            second.until(lambda: heard.detections[len(before) :])
-            player.wait()
+            second.until(lambda: second.said("ready: "))
+            with place.player(domain):
+                second.until(lambda: [message for message in heard.detections[len(before) :] if message["boxes"]])
             assert second.end(signal.SIGTERM) == 0
-            after = heard.detections[len(before) :]
+        after = heard.detections[len(before) :]
     check_honest(place, before)
     check_honest(place, after)
-    assert after[-1]["stamp_ns"] > before[-1]["stamp_ns"]
 
 
 def test_with_every_sensor_dead_no_box_is_shown(place: Workplace, domain: int) -> None:
     with listening(domain) as heard, place.node(domain) as node:
         node.until(lambda: heard.detections)
-        with place.player(domain, "kill:image:1.2:5", "kill:LIDAR_TOP:1.2:5") as player:
+        with place.player(domain, "kill:image:1.2:3.4", "kill:LIDAR_TOP:1.2:3.4") as player:
             assert player.wait() == 0
         assert node.end() == 0
         detections = heard.detections
@@ -181,6 +179,7 @@ def test_with_every_sensor_dead_no_box_is_shown(place: Workplace, domain: int) -
     states = [state for state, _ in groupby(message["state"] for message in detections)]
     assert states[0] == "blind"  # nothing came yet
     seen = [m["stamp_ns"] for m in detections if m["state"] != "blind"]
-    assert [stamp for stamp in seen if stamp < stamp_of(30)]
-    assert [stamp for stamp in seen if stamp > stamp_of(90)]
-    assert [m for m in detections if m["state"] == "blind" and stamp_of(45) < m["stamp_ns"] < stamp_of(95)]
+    assert [stamp for stamp in seen if stamp < stamp_of(22)]
+    assert [stamp for stamp in seen if stamp > stamp_of(64)]
+    assert not [stamp for stamp in seen if stamp_of(22) < stamp < stamp_of(62)]
+    assert [m for m in detections if m["state"] == "blind" and stamp_of(30) < m["stamp_ns"] < stamp_of(70)]
