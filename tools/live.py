@@ -30,7 +30,7 @@ def main(
 ) -> None:
     """Detect in what ROS 2 topics bring, and publish it: a node that goes on when sensors fail.
 
-    Example: python tools/live.py configs/sim_fusion.yaml --rig configs/rigs/nuscenes_ros.yaml --precision bf16
+    Example: python tools/live.py configs/sim_fusion.yaml --rig configs/rigs/nuscenes_ros.yaml
 
     SIGINT (Ctrl-C) and SIGTERM end it.
     """

@@ -52,7 +52,7 @@ def diagnostic_message(make: Make, now_ns: int, statuses: Sequence[Status]) -> A
         status=[
             make(
                 "diagnostic_msgs/msg/DiagnosticStatus",
-                level=bytes([status.level]),
+                level=status.level,
                 name=status.name,
                 message=status.message,
                 hardware_id=NAME,

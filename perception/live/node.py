@@ -175,7 +175,9 @@ class Worker(threading.Thread):
 
 
 def make(kind: str, **fields: Any) -> Any:
-    """A message of rclpy's."""
+    """A message of rclpy's, where a byte is bytes."""
+    if kind == "diagnostic_msgs/msg/DiagnosticStatus":
+        fields["level"] = bytes([fields["level"]])
     return message_class(kind)(**fields)
 
 

@@ -63,9 +63,3 @@ def test_rigs_that_do_not_fit_are_refused(live: Callable[..., Finished], change:
     assert done.code == 2
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_a_checkpoint_that_is_not_there_is_refused(live: Callable[..., Finished], tmp_path: Path) -> None:
-    done = live(lambda content: None, "--checkpoint", tmp_path / "none.safetensors")
-    assert done.code == 2
-    assert "none.safetensors" in done.stderr

@@ -112,8 +112,9 @@ def test_it_soon_sees_with_all_sensors_and_says_what_it_saw_with(messages: list[
     assert set(found) == {f"bevfuse: {name}" for name in (*ALL, "health", "frames", "latency", "poses")}
     assert {status.level for status in found.values()} == {0}
     assert found["bevfuse: frames"].values["detected"] == "1"
-    assert 15 < float(found["bevfuse: LIDAR_TOP"].values["rate_hz"]) < 25
-    assert 8 < float(found["bevfuse: CAM_FRONT"].values["rate_hz"]) < 16
+    since_ns = messages[-1].received_ns - 2_000_000_000
+    clouds = [m for m in messages if m.topic == "/LIDAR_TOP/points" and m.received_ns >= since_ns]
+    assert float(found["bevfuse: LIDAR_TOP"].values["rate_hz"]) == len(clouds) / 2
 
 
 def test_one_that_is_slow_gets_the_newest_frame_and_the_clouds_before_it(
@@ -128,7 +129,7 @@ def test_one_that_is_slow_gets_the_newest_frame_and_the_clouds_before_it(
     np.testing.assert_allclose(work.frame.cloud.points, newest[work.frame.token].cloud.points, atol=1e-3)
     assert slow.take() is None
     assert slow.counts.passed_over > 3
-    assert len(newest) > 10
+    assert len(newest) > 5
 
 
 def test_what_was_detected_before_something_newer_was_said_is_not_said(
