@@ -11,6 +11,7 @@
     reorder:CAM_FRONT:0.2            with this probability a message changes places with the topic's next
     duplicate:all:0.1                and with this one it comes twice
     kill:CAM_FRONT:2.0:5.0           nothing comes from the first to the second time [s after the begin]
+    garble:all:0.1                   a few bytes are others, more likely at the message's begin
     truncate:LIDAR_TOP:0.1           the data of images and clouds breaks off
     nan:LIDAR_TOP:0.1                a tenth of a cloud's points are NaN, or a transform's or odometry's position is
     resize:CAM_FRONT:0.1             an image comes in half its size
@@ -35,6 +36,8 @@ from perception.replay.stream import Stream
 from perception.ros.bags import TimedMessage, Topic
 
 SPARED = ("/clock", "/tf_static")
+GARBLED_HEAD = 160  # bytes that say how to read the rest, mostly
+GARBLED_BYTES = 3  # at most
 TWICE_LATER_NS = 1_000_000  # a duplicate comes this long after the first
 Messages = Iterable[TimedMessage]
 
@@ -105,7 +108,8 @@ class Faulty:
 
     def __iter__(self) -> Iterator[TimedMessage]:
         messages = iter(self.stream)
-        for number, fault in enumerate(self.faults):
+        # Garbled ones can't be read any more, which others must.
+        for number, fault in sorted(enumerate(self.faults), key=lambda pair: pair[1].kind == "garble"):
             rng = np.random.default_rng((self.seed, number))
             transform = KINDS.get(fault.kind, _damage)
             messages = transform(messages, fault, fault.topics(self.topics), rng)
@@ -195,6 +199,17 @@ def _damage(messages: Messages, fault: Fault, hit: frozenset[str], rng: np.rando
         yield message
 
 
+def _garble(messages: Messages, fault: Fault, hit: frozenset[str], rng: np.random.Generator) -> Iterator[TimedMessage]:
+    for message in messages:
+        if message.topic in hit and rng.random() < fault.numbers[0]:
+            data = np.frombuffer(message.data, np.uint8).copy()
+            size = rng.choice([min(GARBLED_HEAD, data.size), data.size])
+            for place in rng.integers(size, size=rng.integers(1, GARBLED_BYTES + 1)) if size else ():
+                data[place] = rng.choice([0, 1, 127, 128, 255, rng.integers(256)])
+            message = replace(message, data=data.tobytes())
+        yield message
+
+
 def _later(message: TimedMessage, later_ns: int) -> TimedMessage:
     return replace(message, received_ns=message.received_ns + later_ns)
 
@@ -225,6 +240,7 @@ KINDS: dict[str, Transformation] = {
     "thin": _thin,
     "reorder": _reorder,
     "duplicate": _duplicate,
+    "garble": _garble,
     "kill": _kill,
 }
 

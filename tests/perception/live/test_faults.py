@@ -236,6 +236,15 @@ def test_a_node_that_begins_in_the_middle_sees_at_once(made: MadeDrive, rig: Liv
     check_all_is_well(driven, 1.5 + RECOVERED_S)
 
 
+@pytest.mark.filterwarnings("ignore:overflow")  # of points as far away as numbers go
+def test_messages_whose_bytes_are_others_are_counted_and_end_nothing(made: MadeDrive, rig: LiveRig) -> None:
+    driven = drive(with_faults(made, "garble:all:0.15"), rig)
+    for earlier, later in pairwise(driven.answers):
+        assert later.place > earlier.place
+    left_out = {topic: tally.left_out for topic, tally in driven.core.tallies.items()}
+    assert all(left_out[sensor.topic] > 0 for sensor in rig.sensors.values())
+
+
 MANY = (
     "drop:all:0.2",
     "delay:LIDAR_TOP:0.06",
@@ -249,6 +258,7 @@ MANY = (
     "truncate:all:0.3",
     "nan:all:0.2",
     "resize:image:0.3",
+    "garble:all:0.2",
 )
 
 

@@ -41,7 +41,8 @@ EVERY_KIND = (
     "reorder:all:0.4",
     "duplicate:all:0.3",
     "kill:LIDAR_TOP:0.2:0.6",
-    "truncate:all:0.5",
+    "garble:all:0.5",
+    "truncate:LIDAR_TOP:0.5",
     "nan:LIDAR_TOP:0.5",
     "resize:CAM_FRONT:0.5",
 )
@@ -186,6 +187,14 @@ def test_points_that_are_not_numbers_are_dropped_by_the_reader() -> None:
         for message in of(CLOUD, faulty("nan:LIDAR_TOP:1"))
     ]
     assert sum(dropped) == pytest.approx(0.1 * 20 * 20, abs=20)
+
+
+def test_garbled_messages_keep_their_length_and_differ() -> None:
+    got = faulty("garble:LIDAR_TOP:1", "nan:LIDAR_TOP:1")
+    assert of(IMAGE, got) == of(IMAGE, WHOLE)
+    pairs = list(zip(of(CLOUD, WHOLE), of(CLOUD, got), strict=True))
+    assert all(len(one.data) == len(other.data) for one, other in pairs)
+    assert sum(one.data != other.data for one, other in pairs) > 15
 
 
 def test_images_come_in_half_their_size() -> None:
