@@ -6,9 +6,8 @@
     work = core.take()                       # from the thread that detects, when core.wait says so
     report = core.finish(work, detector(work.frame) if work.detect else None)
 
-Frames are made by the parts that make a bag's: of the same messages come the same frames. A bundle is good for a frame
-if it has every sensor that isn't lost; sensors of different rates make every other bundle lack some. Only where none
-was whole for `health.patience_ms` one that lacks a living sensor will do. Bundles between frames are sweeps.
+Frames are made by the parts that make a bag's: of the same messages come the same frames. choice.py says which bundle
+becomes one; those between are sweeps.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from typing import NamedTuple
 from calibration.errors import InputError
 from calibration.rig import Rig
 from perception.live.calibrated import Calibrated
+from perception.live.choice import is_whole, next_frame
 from perception.live.health import Health, Level, State
 from perception.live.latencies import Latencies
 from perception.live.reports import Report, blind_report, detection_report
@@ -299,14 +299,17 @@ class NodeCore:
         unknown, motion, moments = self.calibrated.unknown, self._known_motion(), []
         while len(moments) < len(self._waiting) and self._is_ripe(self._waiting[len(moments)]):
             moments.append(moment_of(self._waiting[len(moments)].bundle, motion, unknown, {}))
-        good = [number for number, moment in enumerate(moments) if self._is_good(moment)]
-        gone = [self._waiting.popleft() for _ in range(good[-1] + 1 if good else len(moments))]
-        if not good:
+        patience_ns, needs_pose = round(self.rig.health.patience_ms * MS), motion is not None
+        number = None
+        if self.rig.lidar not in unknown:  # the frame is its
+            number = next_frame(moments, self.health, self._last_frame, patience_ns, needs_pose)
+        gone = [self._waiting.popleft() for _ in moments[: None if number is None else number + 1]]
+        if number is None:
             return None, moments
-        self.counts.passed_over += len(good) - 1
-        chosen = moments[good[-1]]
+        chosen, passed = moments[number], moments[:number]
+        self.counts.passed_over += sum(is_whole(moment, self.health, needs_pose) for moment in passed)
         self._last_frame = chosen.epoch, chosen.stamp_ns
-        return (gone[-1], chosen), moments[: good[-1]]
+        return (gone[-1], chosen), passed
 
     def _known_motion(self) -> EgoMotion | None:
         """None while it isn't known and frames are made all the same."""
@@ -319,19 +322,6 @@ class NodeCore:
         bundle = waiting.bundle
         newest_ns = max(bundle.stamp_of(name) for name in bundle.measurements)
         return self.motion.newest_ns is not None and self.motion.newest_ns >= newest_ns
-
-    def _is_good(self, moment: Moment) -> bool:
-        if not (moment.has_pose or self._known_motion() is None) or self.rig.lidar in self.calibrated.unknown:
-            return False
-        if not any(name in moment.payloads for name in self.health.eyes):
-            return False
-        awaited = [name for name in moment.missing if not self.health.forgiven(name)]
-        if any(map(self.health.must_not_lack, awaited)):
-            return False
-        if not awaited or self._last_frame is None:
-            return True
-        epoch, stamp_ns = self._last_frame
-        return moment.epoch != epoch or moment.stamp_ns - stamp_ns >= self.rig.health.patience_ms * MS
 
     def _pass_by(self, moment: Moment, vehicle: Rig, motion: EgoMotion) -> None:
         lidar = self.rig.lidar

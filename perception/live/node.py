@@ -77,6 +77,7 @@ class Ears:
 
     def __init__(self, node: Any, core: NodeCore, kinds: Mapping[str, Any]) -> None:
         self._core, self._clock = core, node.get_clock()
+        self._measured = {sensor.topic for sensor in core.rig.sensors.values()}
         qualities = {sensor.topic: sensor.qos for sensor in core.rig.sensors.values()}
         for topic, kind in kinds.items():
             settings = qualities.get(topic)
@@ -86,7 +87,8 @@ class Ears:
 
     def _hear(self, topic: str, data: bytes) -> None:
         now_ns = self.now_ns()
-        if now_ns > 0:  # with sim time it is 0 until /clock speaks
+        # With sim time it is 0 until /clock speaks. What is latched comes before that, and only once.
+        if now_ns > 0 or topic not in self._measured:
             self._core.hear(topic, data, now_ns)
 
     def now_ns(self) -> int:

@@ -132,6 +132,21 @@ def test_one_that_is_slow_gets_the_newest_frame_and_the_clouds_before_it(
     assert len(newest) > 5
 
 
+@pytest.mark.parametrize(("patience_ms", "whole"), [(700, True), (50, False)])
+def test_one_that_is_slow_rather_gets_a_whole_frame_that_is_nearly_as_new(
+    messages: list[TimedMessage], patience_ms: float, whole: bool, tmp_path: Path
+) -> None:
+    until_ns = max(m.received_ns for m in messages if m.topic == "/LIDAR_TOP/points") - 400_000_000
+    fading = [m for m in messages if m.topic != "/CAM_BACK/image/compressed" or m.received_ns < until_ns]
+    core = NodeCore(rig_with(lambda content: content["health"].update(patience_ms=patience_ms), tmp_path), OPTIONS)
+    for _ in hear(core, fading):
+        pass
+    assert core.state().level is Level.NOMINAL  # it isn't known yet that it died
+    work = core.take()
+    assert ("CAM_BACK" in work.made_from) == whole
+    assert (messages[-1].received_ns - work.frame.stamp_ns < 200_000_000) == (not whole)
+
+
 def test_what_was_detected_before_something_newer_was_said_is_not_said(
     messages: list[TimedMessage], rig: LiveRig
 ) -> None:
