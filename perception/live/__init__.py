@@ -1,6 +1,7 @@
 """The live node: streams in, detections out, whatever the sensors do.
 
     core.py         measurements in, frames out; knows nothing of ROS
+    hearing.py      messages -> measurements, poses and calibration; what is of no use is counted
     choice.py       which bundle becomes the next frame
     health.py       nominal, degraded or blind, and since when
     tally.py        what came on a topic, and what of it was of no use

@@ -19,35 +19,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from calibration.errors import InputError
 from calibration.rig import Rig
-from perception.live.calibrated import Calibrated
 from perception.live.choice import is_whole, next_frame
 from perception.live.health import Health, Level, State
+from perception.live.hearing import POSES, Hearing
 from perception.live.latencies import Latencies
 from perception.live.reports import Report, blind_report, detection_report
 from perception.live.tally import Tally
-from perception.ros.codec import Codec, header_of
+from perception.ros.codec import Codec
 from perception.ros.moments import Moment, moment_of
 from perception.ros.rig_file import MS, LiveRig
-from perception.ros.vehicle import Vehicle
 from perception.sources import FrameOptions
 from perception.sources.bag_frames import FrameMaker
 from perception.timing.bundle import Bundle
 from perception.timing.ego_motion import EgoMotion
 from perception.timing.sync import Statistics, Synchroniser
-from perception.types import Boxes3D, Frame, Measurement
+from perception.types import Boxes3D, Frame
 
-POSES = "poses"  # as health calls them, beside the sensors
 LEAST_KEPT = 10  # bundles that wait for the detecting thread
-HEADER_END = 12  # bytes of a message with a header, after which only its contents follow
-
-
-class Arrival(NamedTuple):
-    """A sensor's message."""
-
-    data: bytes
-    at_s: float  # when it came, on the clock that durations are measured by
 
 
 class Waiting(NamedTuple):
@@ -91,30 +80,31 @@ class NodeCore:
         Codec()  # says so where rosbags isn't installed
         self.rig, self.options = rig, replace(options, allow_missing=True, truth=False)
         self.sensors = (rig.lidar, *options.cameras)
-        self.topics = rig.topics(self.sensors)
-        self.tallies = {topic: Tally() for topic in self.topics}
         self.counts, self.latencies = Counts(), Latencies()
         self.frame_rate = Tally()
         self.made_from: tuple[str, ...] = ()  # the last detections
-        self.calibrated = Calibrated(self.sensors)
-        self.motion = _ego_motion(rig)
         self.health = _health(rig, self.sensors, options)
-        self._clock = clock
-        self._vehicle, self._maker = Vehicle(rig), FrameMaker(rig, self.options)
+        self.hearing = Hearing(rig, self.sensors, self.health)
+        self._clock, self._maker = clock, FrameMaker(rig, self.options)
         self._synchroniser = Synchroniser(rig.sync_settings(self.sensors, live=True))
-        self._sensor_of = {rig.sensors[name].topic: name for name in self.sensors}
         self._waiting: deque[Waiting] = deque(maxlen=max(LEAST_KEPT, options.sweeps + 1))
         self._failing: dict[str, str] = {}  # why a sensor's last message couldn't be used
-        self._contents: dict[str, bytes] = {}  # of the last message on a topic that repeats itself
         self._now_ns = 0
         self._ahead_ns: int | None = None  # the sensors' clock less the receiver's
         self._last_frame: tuple[int, int] | None = None  # epoch and stamp
         self._last_said: tuple[int, int] = (-1, 0)
-        self._remarks: list[str] = []
         self._state: State | None = None
         self._something = threading.Condition()
-        if rig.calibration is not None:
-            self._recalibrate()
+
+    @property
+    def topics(self) -> Mapping[str, str]:
+        """What to hear, and the messages' kinds."""
+        return self.hearing.topics
+
+    @property
+    def tallies(self) -> Mapping[str, Tally]:
+        """What came on each topic."""
+        return self.hearing.tallies
 
     # From the thread that hears
 
@@ -122,15 +112,11 @@ class NodeCore:
         """Take the CDR bytes of a message on one of `topics`; what can't be used is counted and told."""
         with self._something:
             self._now_ns = received_ns
-            tally = self.tallies[topic]
-            tally.count(received_ns)
-            try:
-                if topic in self._sensor_of:
-                    self._take_in(self._synchroniser.add(self._measurement(topic, data), received_ns))
-                else:
-                    self._learn(topic, data)
-            except InputError as error:
-                self._leave_out(topic, str(error))
+            measurement = self.hearing.hear(topic, data, received_ns, self._clock())
+            if measurement is not None:
+                self._take_in(self._synchroniser.add(measurement, received_ns))
+            elif topic == self.rig.pose_topic:
+                self._something.notify_all()  # what waits for poses may be ripe
             self._look()
 
     def advance(self, now_ns: int) -> None:
@@ -143,7 +129,7 @@ class NodeCore:
     def remarks(self) -> list[str]:
         """What is to be told since the last call."""
         with self._something:
-            remarks, self._remarks = self._remarks, []
+            remarks, self.hearing.remarks = self.hearing.remarks, []
             return remarks
 
     def state(self) -> State:
@@ -182,7 +168,7 @@ class NodeCore:
         """The newest frame there is; the clouds before it become its sweeps. None if there is none yet."""
         with self._something:
             chosen, passed = self._choose()
-            vehicle, motion = self.calibrated.rig, self._known_motion()
+            vehicle, motion = self.hearing.calibrated.rig, self._known_motion()
             motion = motion.copy() if motion is not None else None
             taken_s = self._clock()
         for moment in passed if motion is not None else ():
@@ -221,49 +207,13 @@ class NodeCore:
     def leave_out(self, work: Work, why: str) -> None:
         """A frame turned out to be of no use."""
         with self._something:
-            self._remarks.append(f"left out: frame {work.frame.token}: {why}")
+            self.hearing.remarks.append(f"left out: frame {work.frame.token}: {why}")
 
     # Inside
 
     @property
     def _frame_id(self) -> str:
         return self.rig.sensors[self.rig.lidar].frame
-
-    def _measurement(self, topic: str, data: bytes) -> Measurement:
-        name = self._sensor_of[topic]
-        stamp_ns, frame = header_of(data, topic)
-        expected = self.rig.sensors[name].frame
-        if frame.lstrip("/") != expected:
-            raise InputError("frame id", repr(expected), repr(frame), f"correct {name}'s in the rig")
-        return Measurement(name, stamp_ns, Arrival(data, self._clock()))
-
-    def _learn(self, topic: str, data: bytes) -> None:
-        """Of poses and calibrations."""
-        kind = self.topics[topic]
-        repeats = topic not in (self.rig.pose_topic, self.rig.tf_static_topic)
-        if repeats and self._contents.get(topic) == data[HEADER_END:]:
-            return
-        poses = self._vehicle.hear(topic, Codec().decode(data, kind, topic))
-        for pose in poses:
-            if self.motion.add(pose):
-                self.health.usable(POSES, self._now_ns)
-        if poses:
-            self._something.notify_all()
-        if topic != self.rig.pose_topic:
-            self._contents[topic] = data[HEADER_END:]
-            self._recalibrate()
-
-    def _recalibrate(self) -> None:
-        self._remarks += self.calibrated.update(self._vehicle)
-
-    def _leave_out(self, topic: str, error: str) -> None:
-        tally = self.tallies[topic]
-        if tally.leave_out(error, self._now_ns):
-            self._remarks.append(f"left out: {topic}: {error} ({tally.left_out} so far)")
-        if topic in self._sensor_of:
-            self.health.blame(self._sensor_of[topic], error, self._now_ns)
-        elif topic == self.rig.pose_topic:
-            self.health.blame(POSES, error, self._now_ns)
 
     def _take_in(self, bundles: list[Bundle]) -> None:
         for bundle in bundles:
@@ -277,9 +227,15 @@ class NodeCore:
 
     def _note(self, bundle: Bundle) -> None:
         """What a bundle tells of the sensors' health."""
-        unplaced = self.calibrated.unknown.get(self.rig.lidar)
+        unknown = self.hearing.calibrated.unknown
+        unplaced = unknown.get(self.rig.lidar)
         for name in self.sensors:
-            why = bundle.missing.get(name) or self.calibrated.unknown.get(name) or unplaced or self._failing.get(name)
+            why = (
+                bundle.missing.get(name)
+                or self.hearing.calibrated.unknown.get(name)
+                or unplaced
+                or self._failing.get(name)
+            )
             if why:
                 self.health.blame(name, why, self._now_ns)
             else:
@@ -289,14 +245,14 @@ class NodeCore:
         """The state; a change of it is told."""
         state, before = self.health.state(self._now_ns), self._state
         if before is not None and (state.level, set(state.lost)) != (before.level, set(before.lost)):
-            self._remarks.append(f"state: {before.summary} -> {state}")
+            self.hearing.remarks.append(f"state: {before.summary} -> {state}")
         self._state = state
         return state
 
     def _choose(self) -> tuple[tuple[Waiting, Moment] | None, list[Moment]]:
         """The newest of those in wait that is good for a frame, and those before it, which are let go."""
         self._look()
-        unknown, motion, moments = self.calibrated.unknown, self._known_motion(), []
+        unknown, motion, moments = self.hearing.calibrated.unknown, self._known_motion(), []
         while len(moments) < len(self._waiting) and self._is_ripe(self._waiting[len(moments)]):
             moments.append(moment_of(self._waiting[len(moments)].bundle, motion, unknown, {}))
         patience_ns, needs_pose = round(self.rig.health.patience_ms * MS), motion is not None
@@ -313,7 +269,7 @@ class NodeCore:
 
     def _known_motion(self) -> EgoMotion | None:
         """None while it isn't known and frames are made all the same."""
-        return None if self.health.is_lost(POSES) and not self.health.must_not_lack(POSES) else self.motion
+        return None if self.health.is_lost(POSES) and not self.health.must_not_lack(POSES) else self.hearing.motion
 
     def _is_ripe(self, waiting: Waiting) -> bool:
         """Whether the poses around it are there, or have had their time."""
@@ -321,7 +277,7 @@ class NodeCore:
             return True
         bundle = waiting.bundle
         newest_ns = max(bundle.stamp_of(name) for name in bundle.measurements)
-        return self.motion.newest_ns is not None and self.motion.newest_ns >= newest_ns
+        return (self.hearing.motion.newest_ns or 0) >= newest_ns
 
     def _pass_by(self, moment: Moment, vehicle: Rig, motion: EgoMotion) -> None:
         lidar = self.rig.lidar
@@ -337,17 +293,9 @@ class NodeCore:
             why = self._maker.failed.get(name)
             if why is not None:
                 self._failing[name] = why
-                self._leave_out(self.rig.sensors[name].topic, why)
+                self.hearing.leave_out(self.rig.sensors[name].topic, why, self._now_ns)
             elif self._failing.pop(name, None):
                 self.health.usable(name, self._now_ns)
-
-
-def _ego_motion(rig: LiveRig) -> EgoMotion:
-    return EgoMotion(
-        max_extrapolation_ns=round(rig.poses.max_extrapolation_ms * MS),
-        max_gap_ns=round(rig.poses.max_gap_ms * MS),
-        jump_ns=round(rig.sync.jump_ms * MS),
-    )
 
 
 def _health(rig: LiveRig, sensors: tuple[str, ...], options: FrameOptions) -> Health:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from perception.live.core import POSES, NodeCore
+from perception.live.core import NodeCore
 from perception.live.health import Level, State
+from perception.live.hearing import POSES
 from perception.live.tally import Tally
 from perception.timing.lane import SensorCounts
 
@@ -54,7 +55,7 @@ def statuses(core: NodeCore) -> list[Status]:
 
 def _poses(core: NodeCore, now_ns: int, state: State) -> Status:
     values = _told(core.tallies[core.rig.pose_topic], now_ns)
-    values |= {"refused": core.motion.refused, "jumps": core.motion.jumps, "lost": POSES in state.lost}
+    values |= {"refused": core.hearing.motion.refused, "jumps": core.hearing.motion.jumps, "lost": POSES in state.lost}
     return _status("poses", *_verdict(core, POSES, state), **values)
 
 

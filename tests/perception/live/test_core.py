@@ -198,8 +198,8 @@ def test_a_calibration_that_changes_is_noticed_and_used(
     assert told[0].startswith("calibration of CAM_FRONT changed: intrinsics")
     assert "500.0" in told[0]
     assert told[1] == "calibration of CAM_BACK changed: moved by 0.100 m, turned by 0.00 degrees"
-    assert core.calibrated.rig["CAM_FRONT"].intrinsics.fx == 500.0 != before.cameras["CAM_FRONT"].intrinsics.fx
-    np.testing.assert_allclose(core.calibrated.rig["CAM_BACK"].ego_from_sensor.matrix, moved.matrix, atol=1e-9)
+    assert core.hearing.calibrated.rig["CAM_FRONT"].intrinsics.fx == 500.0 != before.cameras["CAM_FRONT"].intrinsics.fx
+    np.testing.assert_allclose(core.hearing.calibrated.rig["CAM_BACK"].ego_from_sensor.matrix, moved.matrix, atol=1e-9)
 
 
 def test_messages_of_another_frame_are_left_out_and_told_once(messages: list[TimedMessage], tmp_path: Path) -> None:
