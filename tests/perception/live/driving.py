@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
 from perception.live.core import NodeCore
 from perception.live.reports import Report
-
 from perception.replay.faults import Fault, Faulty
 from perception.ros.bags import TimedMessage
 from perception.ros.rig_file import MS, LiveRig
@@ -26,6 +26,9 @@ from tests.perception.live.made import (
 
 TICK_NS = 10 * MS  # of the node's timer
 DETECTING_NS = 80 * MS  # for so long the detector is busy with a frame
+OLDEST_NS = (
+    400 * MS
+)  # what is said may be of: waited for, then detected in, and a whole frame before a newer partial one
 OPTIONS = FrameOptions(sweeps=2, truth=False, allow_missing=True)
 
 
@@ -134,6 +137,7 @@ def check_made_of_its_moment(answer: Answer, rig: LiveRig, back_ns: int = 0) -> 
     frame, sensors = answer.frame, rig.sensors
     turn = turn_of(frame.stamp_ns + back_ns)
     assert frame.stamp_ns + back_ns == stamp_of(turn)
+    assert 0 <= answer.now_ns - stamp_of(turn) <= OLDEST_NS
     assert set(answer.made_from) == set(frame.cameras) | ({rig.lidar} if frame.cloud is not None else set())
     assert answer.made_from
     if frame.cloud is not None:
