@@ -230,12 +230,7 @@ class NodeCore:
         unknown = self.hearing.calibrated.unknown
         unplaced = unknown.get(self.rig.lidar)
         for name in self.sensors:
-            why = (
-                bundle.missing.get(name)
-                or self.hearing.calibrated.unknown.get(name)
-                or unplaced
-                or self._failing.get(name)
-            )
+            why = bundle.missing.get(name) or unknown.get(name) or unplaced or self._failing.get(name)
             if why:
                 self.health.blame(name, why, self._now_ns)
             else:
@@ -272,8 +267,9 @@ class NodeCore:
         return None if self.health.is_lost(POSES) and not self.health.must_not_lack(POSES) else self.hearing.motion
 
     def _is_ripe(self, waiting: Waiting) -> bool:
-        """Whether the poses around it are there, or have had their time."""
-        if self._now_ns - waiting.out_ns >= self.rig.poses.wait_ms * MS or self.health.is_lost(POSES):
+        """Whether the poses around it are there, or have had their time; so they have where the clock went back."""
+        waited_ns = self._now_ns - waiting.out_ns
+        if not 0 <= waited_ns < self.rig.poses.wait_ms * MS or self.health.is_lost(POSES):
             return True
         bundle = waiting.bundle
         newest_ns = max(bundle.stamp_of(name) for name in bundle.measurements)

@@ -22,9 +22,9 @@ class Latencies:
             self._stages.setdefault(stage, deque(maxlen=FRAMES)).append(ms)
 
     def summary(self) -> dict[str, float]:
-        """Median, 99th percentile and maximum of each stage."""
+        """Median, 99th percentile and maximum of each stage; of a copy, for another thread may add."""
         told = {}
-        for stage, values in self._stages.items():
+        for stage, values in list(self._stages.items()):
             median, p99, largest = np.percentile(list(values), (50, 99, 100))
             told |= {f"{stage}_p50_ms": median, f"{stage}_p99_ms": p99, f"{stage}_max_ms": largest}
         return {name: round(float(value), 2) for name, value in told.items()}

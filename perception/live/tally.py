@@ -36,8 +36,8 @@ class Tally:
         return True
 
     def rate_hz(self, now_ns: int) -> float:
-        """Messages a second, over the last two."""
-        recent = [time_ns for time_ns in self._arrivals_ns if 0 <= now_ns - time_ns <= WINDOW_NS]
+        """Messages a second, over the last two; of a copy, for another thread may count."""
+        recent = [time_ns for time_ns in list(self._arrivals_ns) if 0 <= now_ns - time_ns <= WINDOW_NS]
         return len(recent) / (WINDOW_NS / 1e9)
 
     def age_ms(self, now_ns: int) -> float | None:

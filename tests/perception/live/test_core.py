@@ -20,7 +20,7 @@ from perception.nuscenes import CAMERAS
 from perception.replay.nuscenes import Drive
 from perception.ros.bags import TimedMessage, write_bag
 from perception.ros.cameras import camera_info_message
-from perception.ros.codec import Codec
+from perception.ros.codec import Codec, header_of
 from perception.ros.poses import transform_message
 from perception.ros.rig_file import LiveRig, load_live_rig
 from perception.sources import FrameOptions
@@ -255,6 +255,22 @@ def test_without_poses_it_goes_on_as_if_it_stood_still_if_it_may(
     assert not frame.cloud.points[:, 4].any()
     expected = drive.rig.transform("CAM_FRONT", "LIDAR_TOP").matrix
     np.testing.assert_allclose(frame.cameras["CAM_FRONT"].camera_from_lidar.matrix, expected, atol=1e-9)
+
+
+def test_a_frame_waits_for_its_poses_but_not_for_long(messages: list[TimedMessage], rig: LiveRig) -> None:
+    clouds = [m for m in messages if m.topic == "/LIDAR_TOP/points"]
+    last = clouds[-1]
+    early = [m for m in messages if m.topic != "/odom" or m.received_ns < clouds[-2].received_ns]
+    core = NodeCore(rig, replace(OPTIONS, cameras=()))
+    works(core, [m for m in early if m.received_ns <= last.received_ns])
+    now_ns = last.received_ns + TICK_NS
+    core.advance(now_ns)
+    assert core.wait(0)
+    assert core.take() is None  # the poses of the last cloud aren't there
+    for message in messages:
+        if message.topic == "/odom" and message.received_ns >= clouds[-2].received_ns:
+            core.hear(message.topic, message.data, now_ns)
+    assert core.take().frame.stamp_ns == header_of(last.data)[0]
 
 
 def test_a_detector_that_takes_images_only_does_not_miss_the_lidar(messages: list[TimedMessage], rig: LiveRig) -> None:
