@@ -75,10 +75,10 @@ class Driven:
         return float(np.diff(times).max())
 
 
-def drive(messages: Iterable[TimedMessage], rig: LiveRig) -> Driven:
+def drive(messages: Iterable[TimedMessage], rig: LiveRig, detecting_ns: int = DETECTING_NS) -> Driven:
     """Let a node hear messages as they come; its detector is busy for a while with each frame."""
     core, last_ns = NodeCore(rig, OPTIONS), None
-    detector = _Detector(core)
+    detector = _Detector(core, detecting_ns)
     states = []
     for message in messages:
         for now_ns in _ticks(last_ns, message.received_ns):
@@ -94,12 +94,12 @@ def drive(messages: Iterable[TimedMessage], rig: LiveRig) -> Driven:
 class _Detector:
     """The thread that detects, at its work whenever the timer goes off."""
 
-    def __init__(self, core: NodeCore) -> None:
-        self._core, self._work, self._since_ns = core, None, 0
+    def __init__(self, core: NodeCore, detecting_ns: int) -> None:
+        self._core, self._busy_ns, self._work, self._since_ns = core, detecting_ns, None, 0
         self.answers: list[Answer] = []
 
     def turn(self, now_ns: int) -> None:
-        if self._work is not None and not 0 <= now_ns - self._since_ns < DETECTING_NS:
+        if self._work is not None and not 0 <= now_ns - self._since_ns < self._busy_ns:
             said = self._core.finish(self._work, Boxes3D.empty(("car",)))
             if said is not None:
                 self.answers.append(Answer(now_ns, self._work.frame, said))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perception.replay.faults import Fault, Faulty
-from perception.ros.rig_file import LiveRig, load_live_rig
+from perception.ros.rig_file import MS, LiveRig, load_live_rig
 from perception.timing.sync import SensorCounts
 from tests.perception.live.driving import (
     Driven,
@@ -84,6 +84,15 @@ def test_without_faults_all_is_well_from_the_first_second_on(made: MadeDrive, ri
     check_honest(driven, rig)
     check_all_is_well(driven, 1.0)
     assert driven.longest_gap_s(0.5, 3.9) < 0.2
+
+
+def test_a_detector_that_is_too_slow_always_takes_the_newest_frame(made: MadeDrive, rig: LiveRig) -> None:
+    driven = drive(made, rig, detecting_ns=400 * MS)
+    taken_after = [(a.now_ns - a.frame.stamp_ns) / 1e9 - 0.4 for a in driven.answers]
+    assert len(driven.answers) > 8
+    assert max(taken_after) < 0.2
+    assert driven.core.counts.passed_over > 2 * len(driven.answers)
+    check_all_is_well(driven, 1.0)
 
 
 @pytest.mark.parametrize("camera", CAMERAS)
