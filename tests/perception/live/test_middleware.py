@@ -97,15 +97,9 @@ def check_honest(place: Workplace, detections: list[dict]) -> None:
         for name, stamp_ns in message["made_from"].items():
             off_ms = (stamp_ns - message["stamp_ns"]) / 1e6 - sensors[name].offset_ms
             assert abs(off_ms) <= sensors[name].tolerance_ms
-        assert not dead_of(message) & set(message["made_from"])
     # Before anything came, the sensors' clock isn't known.
     for earlier, later in pairwise(dropwhile(lambda message: message["state"] == "blind", detections)):
         assert (later["epoch"], later["stamp_ns"]) > (earlier["epoch"], earlier["stamp_ns"])
-
-
-def dead_of(message: dict) -> set[str]:
-    """The sensors that are lost and don't come back yet."""
-    return {name for name, why in message["missing"].items() if "coming back" not in why}
 
 
 def test_the_node_goes_on_with_what_is_left_and_says_so(place: Workplace, domain: int) -> None:
