@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -26,6 +26,7 @@ needs_middleware = pytest.mark.skipif(
     not all(map(find_spec, NEEDED)), reason=f"needs {', '.join(NEEDED[:-1])} and {NEEDED[-1]}"
 )
 PATIENCE_S = 60.0  # for what takes a second on an idle machine
+POLITE_S = 10.0
 _rooms = count(os.getpid())
 
 
@@ -76,6 +77,14 @@ class Process:
         self.popen.send_signal(by)
         return self.wait()
 
+    def be_gone(self) -> None:
+        """End it if it still runs, politely first: what is killed leaves its shared memory behind."""
+        for by in (signal.SIGINT, signal.SIGKILL):
+            if self.popen.poll() is None:
+                self.popen.send_signal(by)
+                with suppress(subprocess.TimeoutExpired):
+                    self.popen.wait(POLITE_S)
+
     def wait(self) -> int:
         """The exit code, when all that was printed is read."""
         code = self.popen.wait(PATIENCE_S)
@@ -91,9 +100,7 @@ def running(*arguments: object, domain: int) -> Iterator[Process]:
     try:
         yield process
     finally:
-        if process.popen.poll() is None:
-            process.popen.kill()
-            process.popen.wait()
+        process.be_gone()
 
 
 class Heard:
