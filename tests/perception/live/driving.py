@@ -25,6 +25,7 @@ from tests.perception.live.made import (
 )
 
 TICK_NS = 10 * MS  # of the node's timer
+BLIND_NS = 200 * MS  # from one message that nothing is seen to the next
 DETECTING_NS = 80 * MS  # for so long the detector is busy with a frame
 OLDEST_NS = (
     400 * MS
@@ -61,6 +62,7 @@ class Driven:
 
     core: NodeCore
     answers: list[Answer]
+    blinds: list[tuple[float, Report]]  # what was said while blind, and when [s]
     states: list[tuple[float, str, frozenset[str]]]  # at each tick: when [s], state, what is lost
 
     def between(self, from_s: float, until_s: float) -> list[Answer]:
@@ -79,16 +81,19 @@ def drive(messages: Iterable[TimedMessage], rig: LiveRig, detecting_ns: int = DE
     """Let a node hear messages as they come; its detector is busy for a while with each frame."""
     core, last_ns = NodeCore(rig, OPTIONS), None
     detector = _Detector(core, detecting_ns)
-    states = []
+    states, blinds, blind_ns = [], [], 0
     for message in messages:
         for now_ns in _ticks(last_ns, message.received_ns):
             core.advance(now_ns)
             detector.turn(now_ns)
+            if not 0 <= now_ns - blind_ns < BLIND_NS and (said := core.blind()) is not None:
+                blinds.append(((now_ns - BEGIN_NS) / 1e9, said))
+                blind_ns = now_ns
             state = core.state()
             states.append(((now_ns - BEGIN_NS) / 1e9, state.level.value, frozenset(state.lost)))
         core.hear(message.topic, message.data, message.received_ns)
         last_ns = message.received_ns
-    return Driven(core, detector.answers, states)
+    return Driven(core, detector.answers, blinds, states)
 
 
 class _Detector:

@@ -117,6 +117,15 @@ def test_everything_dies_and_comes_back(made: MadeDrive, rig: LiveRig) -> None:
     check_honest(driven, rig)
     assert driven.states_between(FROM_S + NOTICED_S, UNTIL_S) == {("blind", frozenset({LIDAR, *CAMERAS}))}
     assert not driven.between(FROM_S + 0.3, UNTIL_S)
+    blinds = [(at_s, said) for at_s, said in driven.blinds if FROM_S + NOTICED_S < at_s < UNTIL_S]
+    assert len(blinds) >= 2
+    for at_s, said in blinds:
+        assert abs((said.stamp_ns - BEGIN_NS) / 1e9 - at_s) < 0.05  # now, on the sensors' clock
+        assert (said.boxes, said.records, said.made_from) == (None, (), {})
+    places = [answer.place for answer in driven.between(0, FROM_S)]
+    places += [(said.epoch, said.stamp_ns) for _, said in blinds]
+    places += [answer.place for answer in driven.between(UNTIL_S, 4.0)]
+    assert places == sorted(set(places))
     check_all_is_well(driven, UNTIL_S + RECOVERED_S)
 
 
