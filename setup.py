@@ -38,6 +38,9 @@ EXPORT = ["onnx>=1.15", "onnxruntime>=1.17"]
 # Reads and writes ROS 2 bags and messages; pure Python.
 BAGS = "rosbags>=0.11"
 
+# Another make of DDS, which hears what the live node says. Its wheels are for these.
+CYCLONE = 'cyclonedds>=11.0; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"'
+
 # Casts the simulator's rays. It links system libraries:
 # apt-get install libusb-1.0-0 libgl1 libgomp1 libegl1 libx11-6
 OPEN3D = [
@@ -81,6 +84,7 @@ EXTRAS = {
         "mcap-ros2-support>=0.5",  # another reader of the bags that we write
         SPCONV,  # an oracle for our sparse convolutions, on the CPU too
         TRITON,  # interprets its kernels on a CPU
+        CYCLONE,
     ],
 }
 

@@ -1,4 +1,4 @@
-"""Messages with broken contents: their CDR is whole, what they say isn't."""
+"""Messages with broken contents or other stamps: their CDR is whole."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from perception.ros.codec import Codec
+from perception.ros.codec import Codec, header_of, with_header_stamp
+from perception.ros.fields import stamp_ns_of, time_message
+from perception.ros.rig_file import POSE_KINDS
 
 CLOUD, IMAGE, COMPRESSED = (f"sensor_msgs/msg/{name}" for name in ("PointCloud2", "Image", "CompressedImage"))
+TF, ODOMETRY = POSE_KINDS["tf"], POSE_KINDS["odometry"]
 NAN_SHARE = 0.1
 JPEG_QUALITY = 92
 
@@ -34,6 +37,18 @@ def _with_nan(message: Any, rng: np.random.Generator) -> Any:
     starts = starts[starts + width <= data.size]  # it may be cut short already
     data[starts[:, None] + np.arange(width)] = np.frombuffer(np.array(np.nan, f"{order}f{width}").tobytes(), np.uint8)
     return replace(message, data=data)
+
+
+def _tf_with_nan(message: Any, rng: np.random.Generator) -> Any:
+    """Every transform of the message is nowhere."""
+    for placed in message.transforms:
+        placed.transform.translation.x = np.nan
+    return message
+
+
+def _odometry_with_nan(message: Any, rng: np.random.Generator) -> Any:
+    message.pose.pose.position.x = np.nan
+    return message
 
 
 def _halved(message: Any, rng: np.random.Generator) -> Any:
@@ -71,9 +86,25 @@ def _of_bytes(damage: Damage, kind: str) -> Callable[[bytes, np.random.Generator
 
 _BY_KIND: dict[str, dict[str, Damage]] = {
     "truncate": dict.fromkeys((CLOUD, IMAGE, COMPRESSED), _truncated),
-    "nan": {CLOUD: _with_nan},
+    "nan": {CLOUD: _with_nan, TF: _tf_with_nan, ODOMETRY: _odometry_with_nan},
     "resize": {IMAGE: _halved, COMPRESSED: _compressed_halved},
 }
 DAMAGES = {  # name -> kind of message -> its bytes, broken
     name: {kind: _of_bytes(damage, kind) for kind, damage in damages.items()} for name, damages in _BY_KIND.items()
 }
+
+
+def has_stamps(kind: str) -> bool:
+    """Whether messages of this kind say when what they tell was so."""
+    return kind == TF or Codec().has_header(kind)
+
+
+def with_later_stamps(data: bytes, kind: str, later_ns: int, what: str) -> bytes:
+    """The same message so much later; InputError where it is cut short."""
+    if kind != TF:
+        return with_header_stamp(data, header_of(data, what)[0] + later_ns)
+    codec = Codec()
+    message = codec.decode(data, kind, what)
+    for placed in message.transforms:
+        placed.header.stamp = time_message(codec.make, stamp_ns_of(placed) + later_ns)
+    return codec.encode(message)

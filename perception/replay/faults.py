@@ -5,12 +5,15 @@
     drop:all:0.1                     each message is lost with this probability
     delay:LIDAR_TOP:0.05             messages arrive so many seconds later
     jitter:all:0.03                  each arrives up to so many seconds later: some overtake others
-    offset:CAM_BACK:-0.2             the sensor's clock is off by so many seconds: headers' stamps are
+    offset:CAM_BACK:-0.2             the sensor's clock is off by so many seconds: its messages' stamps are
+    jump:all:3.0:-10                 from the first time on [s after the begin] clocks are off by the second number
+    thin:LIDAR_TOP:2                 of so many messages one comes: a sensor at half its rate
     reorder:CAM_FRONT:0.2            with this probability a message changes places with the topic's next
     duplicate:all:0.1                and with this one it comes twice
     kill:CAM_FRONT:2.0:5.0           nothing comes from the first to the second time [s after the begin]
+    garble:all:0.1                   a few bytes are others, more likely at the message's begin
     truncate:LIDAR_TOP:0.1           the data of images and clouds breaks off
-    nan:LIDAR_TOP:0.1                a tenth of a cloud's points are NaN
+    nan:LIDAR_TOP:0.1                a tenth of a cloud's points are NaN, or a transform's or odometry's position is
     resize:CAM_FRONT:0.1             an image comes in half its size
 
 "all" spares /clock and /tf_static, which nothing works without; a fault that names them may hit them.
@@ -19,6 +22,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -27,12 +31,13 @@ import numpy as np
 
 from calibration.errors import InputError
 from calibration.spelling import did_you_mean
-from perception.replay.damage import DAMAGES
+from perception.replay.damage import DAMAGES, has_stamps, with_later_stamps
 from perception.replay.stream import Stream
 from perception.ros.bags import TimedMessage, Topic
-from perception.ros.codec import Codec, header_of, with_header_stamp
 
 SPARED = ("/clock", "/tf_static")
+GARBLED_HEAD = 160  # bytes that say how to read the rest, mostly
+GARBLED_BYTES = 3  # at most
 TWICE_LATER_NS = 1_000_000  # a duplicate comes this long after the first
 Messages = Iterable[TimedMessage]
 
@@ -79,7 +84,7 @@ class Fault:
     def _can_hit(self, topic: Topic) -> bool:
         if self.kind in DAMAGES:
             return topic.kind in DAMAGES[self.kind]
-        return self.kind != "offset" or Codec().has_header(topic.kind)
+        return self.kind not in ("offset", "jump") or has_stamps(topic.kind)
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,8 @@ class Faulty:
 
     def __iter__(self) -> Iterator[TimedMessage]:
         messages = iter(self.stream)
-        for number, fault in enumerate(self.faults):
+        # Garbled ones can't be read any more, which others must.
+        for number, fault in sorted(enumerate(self.faults), key=lambda pair: pair[1].kind == "garble"):
             rng = np.random.default_rng((self.seed, number))
             transform = KINDS.get(fault.kind, _damage)
             messages = transform(messages, fault, fault.topics(self.topics), rng)
@@ -139,11 +145,23 @@ def _jitter(messages: Messages, fault: Fault, hit: frozenset[str], rng: np.rando
 
 def _offset(messages: Messages, fault: Fault, hit: frozenset[str], rng: np.random.Generator) -> Iterator[TimedMessage]:
     ahead_ns = round(fault.numbers[0] * 1e9)
+    return (_stamped_later(message, ahead_ns) if message.topic in hit else message for message in messages)
+
+
+def _jump(messages: Messages, fault: Fault, hit: frozenset[str], rng: np.random.Generator) -> Iterator[TimedMessage]:
+    begin_ns, (from_s, by_s) = None, fault.numbers
     for message in messages:
-        if message.topic in hit:
-            stamp_ns = header_of(message.data, message.topic)[0] + ahead_ns
-            message = replace(message, data=with_header_stamp(message.data, stamp_ns))
-        yield message
+        begin_ns = message.received_ns if begin_ns is None else begin_ns
+        jumped = message.topic in hit and (message.received_ns - begin_ns) / 1e9 >= from_s
+        yield _stamped_later(message, round(by_s * 1e9)) if jumped else message
+
+
+def _thin(messages: Messages, fault: Fault, hit: frozenset[str], rng: np.random.Generator) -> Iterator[TimedMessage]:
+    came: Counter[str] = Counter()
+    for message in messages:
+        if message.topic not in hit or came[message.topic] % fault.numbers[0] == 0:
+            yield message
+        came[message.topic] += 1
 
 
 def _duplicate(
@@ -181,8 +199,23 @@ def _damage(messages: Messages, fault: Fault, hit: frozenset[str], rng: np.rando
         yield message
 
 
+def _garble(messages: Messages, fault: Fault, hit: frozenset[str], rng: np.random.Generator) -> Iterator[TimedMessage]:
+    for message in messages:
+        if message.topic in hit and rng.random() < fault.numbers[0]:
+            data = np.frombuffer(message.data, np.uint8).copy()
+            size = rng.choice([min(GARBLED_HEAD, data.size), data.size])
+            for place in rng.integers(size, size=rng.integers(1, GARBLED_BYTES + 1)) if size else ():
+                data[place] = rng.choice([0, 1, 127, 128, 255, rng.integers(256)])
+            message = replace(message, data=data.tobytes())
+        yield message
+
+
 def _later(message: TimedMessage, later_ns: int) -> TimedMessage:
     return replace(message, received_ns=message.received_ns + later_ns)
+
+
+def _stamped_later(message: TimedMessage, later_ns: int) -> TimedMessage:
+    return replace(message, data=with_later_stamps(message.data, message.kind, later_ns, message.topic))
 
 
 def _in_order(messages: Iterable[tuple[TimedMessage, int]]) -> Iterator[TimedMessage]:
@@ -203,8 +236,11 @@ KINDS: dict[str, Transformation] = {
     "delay": _delay,
     "jitter": _jitter,
     "offset": _offset,
+    "jump": _jump,
+    "thin": _thin,
     "reorder": _reorder,
     "duplicate": _duplicate,
+    "garble": _garble,
     "kill": _kill,
 }
 
@@ -213,4 +249,6 @@ _PROBABILITY: Form = (("PROBABILITY",), lambda p: 0 <= p <= 1, "a probability fr
 _DELAY: Form = (("SECONDS",), lambda s: s >= 0, "seconds >= 0")
 FORMS: dict[str, Form] = dict.fromkeys((*KINDS, *DAMAGES), _PROBABILITY)
 FORMS |= {"delay": _DELAY, "jitter": _DELAY, "offset": (("SECONDS",), lambda s: True, "seconds")}
+FORMS["jump"] = (("FROM", "SECONDS"), lambda begin, s: begin >= 0, "seconds, FROM >= 0")
+FORMS["thin"] = (("COUNT",), lambda n: n >= 1 and n == int(n), "a whole number >= 1")
 FORMS["kill"] = (("FROM", "UNTIL"), lambda begin, end: 0 <= begin < end, "seconds, 0 <= FROM < UNTIL")

@@ -59,15 +59,22 @@ class Publisher:
             publisher.wait_for_all_acked(Duration(seconds=at_most_s))
 
 
-@contextmanager
-def ros_node(name: str = NODE) -> Iterator[Any]:
-    """A node in a ROS context of its own; InputError where rclpy can't be imported."""
+def check_rclpy() -> None:
+    """Raise InputError where rclpy can't be imported."""
     try:
-        import rclpy
-        from rclpy.context import Context
+        import rclpy  # noqa: F401
     except ImportError as error:
         fix = "source a ROS 2 installation, or pip install -c constraints.txt -e '.[ros2]'"
         raise InputError("rclpy", "it to be installed", str(error), fix) from error
+
+
+@contextmanager
+def ros_node(name: str = NODE) -> Iterator[Any]:
+    """A node in a ROS context of its own; InputError where rclpy can't be imported."""
+    check_rclpy()
+    import rclpy
+    from rclpy.context import Context
+
     context = Context()
     rclpy.init(context=context)
     node = rclpy.create_node(name, context=context)

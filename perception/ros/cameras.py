@@ -18,6 +18,7 @@ MODELS = {  # ROS's name -> ours
     "equidistant": "equidistant",
     "fisheye": "equidistant",
 }
+FURTHEST = 1000.0  # in image sizes: a lens of 1000 times the image's width sees a twentieth of a degree
 UNDISTORTED = {"pinhole": "plumb_bob", "plumb_bob": "plumb_bob", "equidistant": "equidistant"}  # ours -> ROS's
 
 
@@ -40,7 +41,9 @@ def intrinsics_from_message(message: Any, what: str = "camera_info") -> Intrinsi
     if model == "plumb_bob":
         coefficients = _padded(coefficients)
     width, height = int(message.width), int(message.height)
-    return _read_out(Intrinsics.from_matrix(matrix, width, height, model, coefficients, f"{what} K"), message)
+    whole = Intrinsics.from_matrix(matrix, width, height, model, coefficients, f"{what} K")
+    _check_plausible(whole, f"{what} K")
+    return _read_out(whole, message)
 
 
 def camera_info_message(make: Callable[..., Any], stamp_ns: int, frame_id: str, intrinsics: Intrinsics) -> Any:
@@ -65,6 +68,19 @@ def camera_info_message(make: Callable[..., Any], stamp_ns: int, frame_id: str, 
         binning_y=0,
         roi=nothing,
     )
+
+
+def _check_plausible(intrinsics: Intrinsics, what: str) -> None:
+    """No lens sees so much or so little; what bytes that went wrong say, no arithmetic survives."""
+    size, focal = (intrinsics.width, intrinsics.height), (intrinsics.fx, intrinsics.fy)
+    shares = [length / pixels for length, pixels in zip(focal, size, strict=True)]
+    away = [abs(c) / pixels for c, pixels in zip((intrinsics.cx, intrinsics.cy), size, strict=True)]
+    if not (all(1 / FURTHEST <= share <= FURTHEST for share in shares) and max(away) <= FURTHEST):
+        expected = (
+            f"focal lengths from a {FURTHEST:g}th of the image's size to {FURTHEST:g} times it, and a centre near it"
+        )
+        got = f"fx {intrinsics.fx:g}, fy {intrinsics.fy:g}, cx {intrinsics.cx:g}, cy {intrinsics.cy:g}"
+        raise InputError(what, expected, got)
 
 
 def _padded(coefficients: list[float]) -> list[float]:

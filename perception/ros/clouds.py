@@ -26,6 +26,7 @@ NUMBERS = {name: number for number, name in FORMATS.items()}
 COLUMNS = ("x", "y", "z", "intensity")
 TIME_FIELDS = ("t", "time", "timestamp", "time_stamp", "offset_time")
 RELATIVE_SECONDS, RELATIVE_NS, ABSOLUTE_SECONDS = 1e3, 1e8, 1e16
+LARGEST = 2**31  # bytes of a point, for NumPy to take them
 FURTHEST_S = 10.0  # no point of a cloud was taken further from the header's stamp
 
 Layout = tuple[tuple[str, int, int, int], ...]  # name, offset [bytes], datatype, count of each field
@@ -117,6 +118,8 @@ def _dtype(layout: Layout, is_bigendian: bool, point_step: int, what: str) -> np
     """A point's fields; those without a name are padding."""
     named = [field for field in layout if field[0]]
     names = [name for name, *_ in named]
+    if point_step >= LARGEST:
+        raise InputError(f"{what} point_step", f"less than {LARGEST} bytes", f"{point_step}")
     for axis in ("x", "y", "z"):
         if axis not in names:
             raise InputError(f"{what} fields", "x, y and z", ", ".join(names) or "none")

@@ -47,6 +47,9 @@ class SensorSettings(Settings):
     offset_ms: float = 0.0  # its stamp less the reference's, as expected
     tolerance_ms: float = Field(ge=0)  # how far from that its stamp may be
     latency_ms: float = Field(0.0, ge=0)  # from stamp to arrival
+    # What the live node does while nothing usable comes of it: detect without it, and say so; detect nothing; or detect
+    # without it as if it weren't there, and never wait for it.
+    missing: Literal["degrade", "blind", "ignore"] = "degrade"
     qos: QosSettings = QosSettings()
 
     @property
@@ -67,6 +70,9 @@ class PoseSettings(Settings):
     topic: str | None = None  # of odometry; with tf it is tf_topic
     max_gap_ms: float = Field(1000.0, gt=0)  # between two poses, for what lies between to be known
     max_extrapolation_ms: float = Field(100.0, ge=0)  # before the first and after the last
+    wait_ms: float = Field(50.0, ge=0)  # for the poses around a frame, live; then they are extrapolated
+    # Live, while none come: detect nothing, or in single sweeps that aren't deskewed, as if the car stood still.
+    missing: Literal["blind", "degrade"] = "blind"
 
     @model_validator(mode="after")
     def _odometry_has_a_topic(self) -> PoseSettings:
@@ -81,8 +87,18 @@ class SyncFileSettings(Settings):
     references: tuple[str, ...]  # sensors that frames go by; the first must be the LiDAR
     budget_ms: float = Field(100.0, gt=0)  # a frame goes out this long after its reference came, complete or not
     jump_ms: float = Field(1000.0, gt=0)
-    skip_silent: bool = False
+    # To wait less for what won't come, at the risk of missing it; null: the live node does, what reads bags doesn't.
+    skip_silent: bool | None = None
+    in_order: bool | None = None
     correct_offsets: bool = False
+
+
+class HealthSettings(Settings):
+    """When the live node counts a sensor as lost, and as back, see perception/live/health.py."""
+
+    lost_ms: float = Field(500.0, gt=0)  # without anything usable, but never less than three of its periods
+    recover_ms: float = Field(300.0, ge=0)  # of usable measurements
+    patience_ms: float = Field(200.0, ge=0)  # a frame without a sensor that isn't lost is made only after so long
 
 
 class LiveRig(Settings):
@@ -97,6 +113,7 @@ class LiveRig(Settings):
     tf_static_topic: str = "/tf_static"
     poses: PoseSettings
     sync: SyncFileSettings
+    health: HealthSettings = HealthSettings()
     sweep_age_ms: float = Field(1000.0, ge=0)  # clouds older than this aren't added to a frame's
     sensors: dict[str, SensorSettings]
     # In the file: a rig file's content (calibration/rig.py), or its path from this file's folder. Without it, where
@@ -173,8 +190,8 @@ class LiveRig(Settings):
             if present[topic] != kind:
                 raise InputError(f"{where}: topic {topic}", kind, present[topic], "correct the kind in the rig")
 
-    def sync_settings(self, sensors: Collection[str]) -> SyncSettings:
-        """What the synchroniser must know of these sensors."""
+    def sync_settings(self, sensors: Collection[str], live: bool = False) -> SyncSettings:
+        """What the synchroniser must know of these sensors; live it waits less, unless the file says otherwise."""
         chosen = {name: _sync_sensor(sensor) for name, sensor in self.sensors.items() if name in sensors}
         references = tuple(name for name in self.sync.references if name in chosen)
         sync = self.sync
@@ -183,7 +200,8 @@ class LiveRig(Settings):
             references,
             budget_ns=_ns(sync.budget_ms),
             jump_ns=_ns(sync.jump_ms),
-            skip_silent=sync.skip_silent,
+            skip_silent=live if sync.skip_silent is None else sync.skip_silent,
+            in_order=live if sync.in_order is None else sync.in_order,
             correct_offsets=sync.correct_offsets,
         )
 
@@ -212,7 +230,7 @@ def load_live_rig(path: str | Path) -> LiveRig:
     except ValidationError as error:
         raise input_error_of(error, str(path)) from error
     try:
-        rig.sync_settings(rig.sensors)
+        rig.sync_settings(rig.sensors, live=True)
     except InputError as error:
         raise InputError(f"{path}: sync", "settings that fit together", f"{error}") from error
     return rig

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from calibration.camera import Intrinsics
 from calibration.errors import InputError
-from calibration.transform import Transform
+from calibration.rig import Rig, Sensor
 from perception.ros.cameras import intrinsics_from_message
 from perception.ros.frames import TreePoses
 from perception.ros.poses import ego_pose_from_odometry
@@ -20,7 +21,6 @@ class Vehicle:
     def __init__(self, rig: LiveRig) -> None:
         self._rig = rig
         self._poses = TreePoses(rig.world_frame, rig.ego_frame)
-        self._mounts: dict[str, Transform] = {}
         self._intrinsics: dict[str, Intrinsics] = {}
         self._cameras = {sensor.camera_info: name for name, sensor in rig.sensors.items() if sensor.camera_info}
 
@@ -35,24 +35,27 @@ class Vehicle:
         poses = list(self._poses.add(message.transforms, static=topic == rig.tf_static_topic))
         return poses if rig.poses.kind == "tf" else []
 
-    def ego_from(self, sensor: str) -> Transform:
-        """Where a sensor is mounted; InputError where that isn't known."""
-        if self._rig.calibration is not None:
-            return self._rig.calibration[sensor].ego_from_sensor
-        if sensor not in self._mounts:
-            self._mounts[sensor] = self._poses.tree.fixed(self._rig.ego_frame, self._rig.sensors[sensor].frame)
-        return self._mounts[sensor]
+    def unknown(self, sensors: Iterable[str]) -> dict[str, InputError]:
+        """What is missing of those sensors that can't be used yet."""
+        unknown = {}
+        for name in sensors:
+            try:
+                self._sensor(name)
+            except InputError as error:
+                unknown[name] = error
+        return unknown
 
-    def intrinsics(self, camera: str) -> Intrinsics:
-        """How a camera images; InputError where that isn't known."""
-        if self._rig.calibration is not None:
-            return self._rig.calibration[camera].intrinsics
-        if camera not in self._intrinsics:
-            raise InputError(f"{camera}", f"a message on {self._rig.sensors[camera].camera_info}", "none")
-        return self._intrinsics[camera]
+    def calibration(self, sensors: Iterable[str]) -> Rig:
+        """Where sensors are mounted, and how the cameras among them image; InputError where that isn't known."""
+        return Rig({name: self._sensor(name) for name in sensors})
 
-    def check(self, sensor: str) -> None:
-        """Raise InputError unless all is known of this sensor."""
-        self.ego_from(sensor)
-        if self._rig.sensors[sensor].is_camera:
-            self.intrinsics(sensor)
+    def _sensor(self, name: str) -> Sensor:
+        rig, settings = self._rig, self._rig.sensors[name]
+        if rig.calibration is not None:
+            return rig.calibration[name]
+        ego_from_sensor = self._poses.tree.fixed(rig.ego_frame, settings.frame)
+        if not settings.is_camera:
+            return Sensor(name, "lidar", ego_from_sensor)
+        if name not in self._intrinsics:
+            raise InputError(name, f"a message on {settings.camera_info}", "none")
+        return Sensor(name, "camera", ego_from_sensor, self._intrinsics[name])

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from calibration.errors import InputError
 from perception.ros.bags import Bag
+from perception.ros.moments import Moment
 from perception.ros.rig_file import LiveRig, load_live_rig
 from perception.sources import FrameOptions
 from perception.sources.bag_frames import FrameMaker
-from perception.sources.bag_index import BagIndex, Moment
+from perception.sources.bag_index import BagIndex
 from perception.types import Frame
 
 
@@ -52,15 +53,15 @@ class Source:
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames, in the order in which the live node would make them."""
-        maker = FrameMaker(self._rig, self._index, self.options)
+        maker = FrameMaker(self._rig, self.options)
         passed, told = 0, self._index.troubles()
         for moment, data in self._with_data():
             if moment.token in self._wanted:
-                frame = self._with_note(maker.frame(moment, data), passed)
+                frame = self._with_note(maker.frame(moment, data, self._index.vehicle, self._index.motion), passed)
                 yield replace(frame, notes=(*told, *frame.notes))
                 told = ()
             elif moment.has_pose:
-                maker.pass_by(moment, data)
+                maker.pass_by(moment, data, self._index.vehicle, self._index.motion)
             passed = 0 if moment.token in self._usable else passed + 1
 
     def _with_data(self) -> Iterator[tuple[Moment, dict[str, bytes]]]:
@@ -68,18 +69,18 @@ class Source:
         messages, held, number = enumerate(self._bag.messages(self._index.topics)), {}, -1
         needed = {place for moment in self._index.moments for place in self._needed(moment)}
         for moment in self._index.moments:
-            while number < max(moment.numbers.values(), default=-1):
+            while number < max(moment.payloads.values(), default=-1):
                 number, message = next(messages)
                 if number in needed:
                     held[number] = message.data
-            yield moment, {name: held.pop(place) for name, place in moment.numbers.items() if place in held}
+            yield moment, {name: held.pop(place) for name, place in moment.payloads.items() if place in held}
 
     def _needed(self, moment: Moment) -> list[int]:
         """Places of a moment's messages: all of a frame's, and the clouds between frames if they are sweeps."""
         if moment.token in self._wanted:
-            return list(moment.numbers.values())
+            return list(moment.payloads.values())
         is_sweep = self.options.lidar and self.options.sweeps > 0
-        return [place for name, place in moment.numbers.items() if is_sweep and name == self._rig.lidar]
+        return [place for name, place in moment.payloads.items() if is_sweep and name == self._rig.lidar]
 
     def _with_note(self, frame: Frame, passed: int) -> Frame:
         """The frame, with a note where more moments than usual before it had too little to become one."""

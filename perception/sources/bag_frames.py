@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from calibration.errors import InputError
+from calibration.rig import Rig
 from calibration.transform import Transform
 from perception.ros.codec import Codec
+from perception.ros.moments import Moment
 from perception.ros.rig_file import KINDS, MS, LiveRig
 from perception.ros.sensing import read_sensor
 from perception.sources import FrameOptions, MissingDataError
-from perception.sources.bag_index import BagIndex, Moment
 from perception.timing.deskew import deskewed
+from perception.timing.ego_motion import EgoMotion
 from perception.timing.sweeps import Sweeps
 from perception.types import CameraImage, Frame, PointCloud
 
@@ -21,52 +24,71 @@ from perception.types import CameraImage, Frame, PointCloud
 class FrameMaker:
     """Goes through moments in their order and makes frames of some."""
 
-    def __init__(self, rig: LiveRig, index: BagIndex, options: FrameOptions) -> None:
-        self._rig, self._index, self._options = rig, index, options
+    def __init__(self, rig: LiveRig, options: FrameOptions) -> None:
+        self._rig, self._options = rig, options
         self._sweeps = Sweeps(options.sweeps, options.remove_radius_m, round(rig.sweep_age_ms * MS))
         self._epoch = 0
         self._notes: list[str] = []  # for the next frame
+        self.failed: dict[str, str] = {}  # why messages of the last moment couldn't be used, by sensor
 
-    def pass_by(self, moment: Moment, data: Mapping[str, bytes]) -> None:
+    def pass_by(self, moment: Moment, data: Mapping[str, bytes], vehicle: Rig, motion: EgoMotion) -> None:
         """No frame of this moment, but its cloud is a sweep for later ones; raises as `frame` does."""
-        cloud = self._cloud(moment, data, "A sweep")
+        self.failed = {}
+        cloud = self._cloud(moment, data, vehicle, motion, "A sweep")
         if cloud is not None:
-            self._sweeps.keep(cloud, moment.stamp_ns, self._world_from_lidar(moment))
+            world_from_ego = motion.world_from_ego_at(moment.stamp_ns)
+            self._sweeps.keep(cloud, moment.stamp_ns, world_from_ego @ self._ego_from_lidar(vehicle))
 
-    def frame(self, moment: Moment, data: Mapping[str, bytes]) -> Frame:
+    def frame(self, moment: Moment, data: Mapping[str, bytes], vehicle: Rig, motion: EgoMotion | None) -> Frame:
         """The frame of a moment that has a pose, of the messages of its sensors.
+
+        Without `motion` it needs no pose: the car is taken to stand still, and the cloud is a single sweep.
 
         Raises MissingDataError for broken data, unless that may be missing.
         """
+        self.failed = {}
         self._notes += [f"{name} is left out: {why}." for name, why in moment.missing.items()]
-        cameras = {name: self._camera(moment, name, data[name]) for name in self._options.cameras if name in data}
-        cloud = self._cloud(moment, data, "The cloud")
-        if cloud is not None:
-            cloud = self._sweeps.add(cloud, moment.stamp_ns, self._world_from_lidar(moment))
+        ego_from_lidar = self._ego_from_lidar(vehicle)
+        world_from_ego = motion.world_from_ego_at(moment.stamp_ns) if motion is not None else None
+        cameras = {
+            name: self._camera(moment, name, data[name], vehicle, motion)
+            for name in self._options.cameras
+            if name in data
+        }
+        cloud = self._cloud(moment, data, vehicle, motion, "The cloud")
+        if motion is None:
+            self._sweeps.forget()
+        elif cloud is not None:
+            cloud = self._sweeps.add(cloud, moment.stamp_ns, world_from_ego @ ego_from_lidar)
         notes, self._notes = tuple(self._notes), []
         return Frame(
             moment.stamp_ns,
             moment.token,
             {name: camera for name, camera in cameras.items() if camera is not None},
             cloud,
-            self._index.vehicle.ego_from(self._rig.lidar),
-            self._index.motion.world_from_ego_at(moment.stamp_ns),
+            ego_from_lidar,
+            world_from_ego,
             notes=notes,
         )
 
-    def _camera(self, moment: Moment, name: str, data: bytes) -> CameraImage | None:
-        vehicle, stamp_ns = self._index.vehicle, moment.stamps_ns[name]
-        camera_from_lidar = self._index.motion.camera_from_lidar(
-            vehicle.ego_from(name), stamp_ns, vehicle.ego_from(self._rig.lidar), moment.stamp_ns
-        )
+    def _camera(self, moment: Moment, name: str, data: bytes, vehicle: Rig, motion: EgoMotion) -> CameraImage | None:
+        camera, stamp_ns = vehicle[name], moment.stamps_ns[name]
+        if motion is None:
+            camera_from_lidar = vehicle.transform(name, self._rig.lidar)
+        else:
+            camera_from_lidar = motion.camera_from_lidar(
+                camera.ego_from_sensor, stamp_ns, self._ego_from_lidar(vehicle), moment.stamp_ns
+            )
         try:
             pixels, _ = self._read(name, data)
-            return CameraImage(pixels, stamp_ns, vehicle.intrinsics(name), camera_from_lidar)
+            return CameraImage(pixels, stamp_ns, camera.intrinsics, camera_from_lidar)
         except InputError as error:  # or of another size than its intrinsics
             self._forgive(name, error, name)
             return None
 
-    def _cloud(self, moment: Moment, data: Mapping[str, bytes], called: str) -> PointCloud | None:
+    def _cloud(
+        self, moment: Moment, data: Mapping[str, bytes], vehicle: Rig, motion: EgoMotion | None, called: str
+    ) -> PointCloud | None:
         """One sweep as of the moment's stamp, None without or if clouds aren't wanted."""
         lidar = self._rig.lidar
         if moment.epoch != self._epoch:
@@ -76,9 +98,10 @@ class FrameMaker:
             return None
         try:
             cloud, notes = self._read(lidar, data[lidar])
-            if cloud.times_ns is not None:
-                ego_from_lidar = self._index.vehicle.ego_from(lidar)
-                cloud = deskewed(cloud, moment.stamp_ns, ego_from_lidar, self._index.motion.world_from_ego_at)
+            if cloud.times_ns is not None and motion is None:
+                cloud = replace(cloud, times_ns=None)
+            elif cloud.times_ns is not None:
+                cloud = deskewed(cloud, moment.stamp_ns, self._ego_from_lidar(vehicle), motion.world_from_ego_at)
         except InputError as error:
             self._forgive(called, error, lidar)
             return None
@@ -91,6 +114,7 @@ class FrameMaker:
         return read_sensor(kind, Codec().decode(data, KINDS[kind], sensor), sensor)
 
     def _forgive(self, called: str, error: InputError, sensor: str) -> None:
+        self.failed[sensor] = str(error)
         if self._options.allow_missing:
             self._notes.append(f"{called} is left out: {error}.")
         elif isinstance(error, MissingDataError):
@@ -98,5 +122,5 @@ class FrameMaker:
         else:
             raise MissingDataError(sensor, "a message that can be used", str(error)) from error
 
-    def _world_from_lidar(self, moment: Moment) -> Transform:
-        return self._index.motion.world_from_ego_at(moment.stamp_ns) @ self._index.vehicle.ego_from(self._rig.lidar)
+    def _ego_from_lidar(self, vehicle: Rig) -> Transform:
+        return vehicle[self._rig.lidar].ego_from_sensor

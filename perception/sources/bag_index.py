@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from math import ceil
 
 from calibration.errors import InputError
+from calibration.rig import Rig
 from calibration.transform import Transform
 from perception.ros.bags import Bag, TimedMessage
 from perception.ros.clouds import has_times
 from perception.ros.codec import Codec, header_of
+from perception.ros.moments import Moment, moment_of
 from perception.ros.rig_file import MS, LiveRig
 from perception.ros.vehicle import Vehicle
 from perception.timing.bundle import Bundle
 from perception.timing.ego_motion import EgoMotion
 from perception.timing.sync import Synchroniser
 from perception.types import EgoPose, Measurement
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A bundle whose data isn't read yet."""
-
-    token: str
-    stamp_ns: int
-    epoch: int
-    numbers: Mapping[str, int]  # by sensor, its message's place among all
-    stamps_ns: Mapping[str, int]  # by sensor, when it measured
-    missing: Mapping[str, str]  # why the other sensors aren't there
-    has_pose: bool
-
-    @property
-    def is_complete(self) -> bool:
-        return not self.missing
 
 
 class BagIndex:
@@ -45,14 +29,14 @@ class BagIndex:
         headers that can't be, of which the last two are left out if it is forgiving, which `troubles` tell.
         """
         self._left_out: list[str] = []
-        self.vehicle, self.topics = Vehicle(rig), rig.topics(sensors)
+        self._vehicle, self.topics = Vehicle(rig), rig.topics(sensors)
         rig.check_topics({name: topic.kind for name, topic in bag.topics.items()}, sensors, str(bag.path))
         self._rig, self._sensors, self._forgiving = rig, sensors, forgiving
         self._clouds_have_times = False
         self._sensor_of = {rig.sensors[name].topic: name for name in sensors}
         self._poses: dict[int, Transform] = {}
         bundles = list(self._bundles(bag))
-        self._unknown = self._uncalibrated(sensors)
+        self.vehicle, self._unknown = self._calibrated(sensors)
         if not self._poses:
             raise InputError(str(bag.path), f"ego poses on {rig.pose_topic}", "none", "see poses in the rig")
         self.motion = self._ego_motion()
@@ -95,17 +79,14 @@ class BagIndex:
         (reason, count), *_ = reasons.most_common(1)
         return f"{len(self.moments)} clouds, {count} of them without {reason}"
 
-    def _uncalibrated(self, sensors: tuple[str, ...]) -> dict[str, str]:
-        """Why cameras can't be used of whose calibration nothing came, if it is forgiving."""
-        unknown = {}
-        for name in sensors:
-            try:
-                self.vehicle.check(name)
-            except InputError as error:
-                if not self._forgiving or name == self._rig.lidar:
-                    raise
-                unknown[name] = str(error)
-        return unknown
+    def _calibrated(self, sensors: tuple[str, ...]) -> tuple[Rig, dict[str, str]]:
+        """The sensors of which all is known, and why cameras aren't among them, if it is forgiving."""
+        unknown = self._vehicle.unknown(sensors)
+        for name, error in unknown.items():
+            if not self._forgiving or name == self._rig.lidar:
+                raise error
+        known = [name for name in sensors if name not in unknown]
+        return self._vehicle.calibration(known), {name: str(error) for name, error in unknown.items()}
 
     def _bundles(self, bag: Bag) -> Iterator[Bundle]:
         codec, synchroniser = Codec(), Synchroniser(self._rig.sync_settings(self._sensors))
@@ -113,7 +94,7 @@ class BagIndex:
             try:
                 if message.topic not in self._sensor_of:
                     decoded = codec.decode(message.data, message.kind, message.topic)
-                    self._remember(self.vehicle.hear(message.topic, decoded))
+                    self._remember(self._vehicle.hear(message.topic, decoded))
                     continue
                 measurement = self._measurement(message, number)
             except InputError as error:
@@ -138,28 +119,7 @@ class BagIndex:
         self._poses.update((pose.stamp_ns, pose.world_from_ego) for pose in poses)
 
     def _moment(self, bundle: Bundle) -> Moment:
-        lidar, stamps_ns = self._rig.lidar, {name: bundle.stamp_of(name) for name in bundle.measurements}
-        missing = {**bundle.missing, **self._unknown}
-        for name, stamp_ns in stamps_ns.items():
-            if not self._knows_pose(stamp_ns):
-                missing[name] = "no ego pose is known at its stamp"
-        if lidar in stamps_ns and self._clouds_have_times:
-            turn_ns = round(1e9 / self._rig.sensors[lidar].rate_hz)
-            if not all(self._knows_pose(stamps_ns[lidar] + away_ns) for away_ns in (-turn_ns, turn_ns)):
-                missing[lidar] = "no ego pose is known for all of its points"
-        return Moment(
-            f"{bundle.epoch}-{bundle.stamp_ns}" if bundle.epoch else str(bundle.stamp_ns),
-            bundle.stamp_ns,
-            bundle.epoch,
-            {name: bundle.measurements[name].payload for name in stamps_ns if name not in missing},
-            stamps_ns,
-            missing,
-            self._knows_pose(bundle.stamp_ns),
+        turn_ns = round(1e9 / self._rig.sensors[self._rig.lidar].rate_hz)
+        return moment_of(
+            bundle, self.motion, self._unknown, {self._rig.lidar: turn_ns} if self._clouds_have_times else {}
         )
-
-    def _knows_pose(self, stamp_ns: int) -> bool:
-        try:
-            self.motion.world_from_ego_at(stamp_ns)
-        except InputError:
-            return False
-        return True

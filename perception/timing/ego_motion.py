@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from copy import copy
 
 import numpy as np
 
@@ -59,6 +60,17 @@ class EgoMotion:
             return False
         self._append(pose)
         return True
+
+    @property
+    def newest_ns(self) -> int | None:
+        """The stamp of the newest pose."""
+        return self._stamps_ns[-1] if self._stamps_ns else None
+
+    def copy(self) -> EgoMotion:
+        """The poses as they are now: what is added later doesn't show in it."""
+        same = copy(self)
+        same._stamps_ns, same._poses = list(self._stamps_ns), list(self._poses)
+        return same
 
     def world_from_ego_at(self, stamp_ns: int) -> Transform:
         """The pose at a stamp; raises InputError where the poses don't reach, or leave too wide a gap."""

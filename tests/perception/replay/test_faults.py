@@ -12,11 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.errors import InputError
+from calibration.transform import Transform
+from perception.replay.damage import COMPRESSED, DAMAGES, with_later_stamps
 from perception.replay.faults import Fault, Faulty
 from perception.ros.bags import TimedMessage, Topic
 from perception.ros.clouds import cloud_from_message, cloud_message
 from perception.ros.codec import Codec, header_of
+from perception.ros.fields import stamp_ns_of
 from perception.ros.images import compressed_message, image_from_compressed, image_from_message, image_message
+from perception.ros.poses import (
+    ego_pose_from_odometry,
+    odometry_message,
+    transform_from_message,
+    transform_message,
+)
 
 pytest.importorskip("rosbags")
 CODEC = Codec()
@@ -27,10 +36,13 @@ EVERY_KIND = (
     "delay:LIDAR_TOP:0.12",
     "jitter:all:0.2",
     "offset:CAM_FRONT:-0.5",
+    "jump:all:0.3:-10",
+    "thin:CAM_FRONT:3",
     "reorder:all:0.4",
     "duplicate:all:0.3",
     "kill:LIDAR_TOP:0.2:0.6",
-    "truncate:all:0.5",
+    "garble:all:0.5",
+    "truncate:LIDAR_TOP:0.5",
     "nan:LIDAR_TOP:0.5",
     "resize:CAM_FRONT:0.5",
 )
@@ -120,6 +132,33 @@ def test_a_wrong_clock_shows_in_the_stamps_alone() -> None:
         assert (other.received_ns, other.data[12:]) == (one.received_ns, one.data[12:])
 
 
+def test_clocks_jump_at_a_time_and_stay_off() -> None:
+    for one, other in zip(of(CLOUD, WHOLE), of(CLOUD, faulty("jump:all:0.5:-10")), strict=True):
+        by_ns = -10_000_000_000 if one.received_ns - BEGIN_NS >= 500_000_000 else 0
+        assert header_of(other.data)[0] - header_of(one.data)[0] == by_ns
+        assert other.received_ns == one.received_ns
+
+
+def test_of_a_thinned_topic_each_second_message_comes() -> None:
+    assert of(CLOUD, faulty("thin:LIDAR_TOP:2")) == of(CLOUD, WHOLE)[::2]
+    assert of(IMAGE, faulty("thin:LIDAR_TOP:2")) == of(IMAGE, WHOLE)
+
+
+def test_transforms_and_odometry_jump_and_are_nowhere() -> None:
+    pose = transform_message(CODEC.make, BEGIN_NS, "map", "base_link", Transform.identity())
+    kind, odometry = "tf2_msgs/msg/TFMessage", "nav_msgs/msg/Odometry"
+    transforms = CODEC.encode(CODEC.make(kind, transforms=[pose, pose]))
+    later = CODEC.decode(with_later_stamps(transforms, kind, -(10**10), "/tf"), kind)
+    assert [stamp_ns_of(placed) for placed in later.transforms] == [BEGIN_NS - 10**10] * 2
+    nowhere = CODEC.decode(DAMAGES["nan"][kind](transforms, np.random.default_rng(0)), kind)
+    with pytest.raises(InputError, match="transform"):
+        transform_from_message(nowhere.transforms[1].transform)
+    moved = CODEC.encode(odometry_message(CODEC.make, BEGIN_NS, "map", "base_link", Transform.identity()))
+    moved = CODEC.decode(DAMAGES["nan"][odometry](moved, np.random.default_rng(0)), odometry)
+    with pytest.raises(InputError, match="odometry"):
+        ego_pose_from_odometry(moved, "map", "base_link")
+
+
 def test_neighbours_change_places() -> None:
     got = [header_of(message.data)[0] for message in of(CLOUD, faulty("reorder:LIDAR_TOP:1"))]
     stamps = [header_of(message.data)[0] for message in of(CLOUD, WHOLE)]
@@ -150,6 +189,14 @@ def test_points_that_are_not_numbers_are_dropped_by_the_reader() -> None:
     assert sum(dropped) == pytest.approx(0.1 * 20 * 20, abs=20)
 
 
+def test_garbled_messages_keep_their_length_and_differ() -> None:
+    got = faulty("garble:LIDAR_TOP:1", "nan:LIDAR_TOP:1")
+    assert of(IMAGE, got) == of(IMAGE, WHOLE)
+    pairs = list(zip(of(CLOUD, WHOLE), of(CLOUD, got), strict=True))
+    assert all(len(one.data) == len(other.data) for one, other in pairs)
+    assert sum(one.data != other.data for one, other in pairs) > 15
+
+
 def test_images_come_in_half_their_size() -> None:
     for message in of(IMAGE, faulty("resize:CAM_FRONT:1")):
         assert image_from_message(CODEC.decode(message.data, message.kind)).shape == (4, 6, 3)
@@ -157,8 +204,6 @@ def test_images_come_in_half_their_size() -> None:
 
 def test_compressed_images_too() -> None:
     import cv2
-
-    from perception.replay.damage import COMPRESSED, DAMAGES
 
     file = cv2.imencode(".jpg", np.full((8, 12, 3), 90, np.uint8))[1].tobytes()
     data = CODEC.encode(compressed_message(CODEC.make, 1, "camera", file))
@@ -176,6 +221,8 @@ def test_compressed_images_too() -> None:
         ("jitter:all:-0.1", "seconds >= 0"),
         ("kill:all:5:2", "0 <= FROM < UNTIL"),
         ("kill:all:1", "expected kill:TARGET:FROM:UNTIL"),
+        ("thin:all:1.5", "a whole number >= 1"),
+        ("jump:all:-1:10", "expected jump:TARGET:FROM:SECONDS with seconds, FROM >= 0"),
         ("offset:all:nan", "expected offset:TARGET:SECONDS"),
     ],
 )
@@ -189,7 +236,7 @@ def test_a_text_that_says_nothing_is_refused(text: str, complaint: str) -> None:
     [
         ("drop:CAM_FRONTT:1", "did you mean CAM_FRONT"),
         ("nan:CAM_FRONT:1", "a target that this kind of fault can hit"),
-        ("offset:tf_static:1", "a target that this kind of fault can hit"),
+        ("truncate:tf_static:1", "a target that this kind of fault can hit"),
     ],
 )
 def test_a_target_that_is_not_there_or_cannot_be_hit_is_refused_before_anything_is_read(

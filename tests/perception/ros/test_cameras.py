@@ -65,6 +65,8 @@ def test_binned_pixels_of_a_part_of_the_sensor() -> None:
         ({"d": np.ones(5), "distortion_model": "plumb_job"}, "got 'plumb_job'; did you mean plumb_bob"),
         ({"d": np.ones(3), "distortion_model": "plumb_bob"}, "expected 5 or 8 coefficients, got 3"),
         ({"width": 0}, "width: expected a whole number of pixels > 0, got 0"),
+        ({"k": np.array([1e-300, 0, 320, 0, 500, 240, 0, 0, 1.0])}, "focal lengths from .* got fx 1e-300, fy 500"),
+        ({"k": np.array([500, 0, 1e9, 0, 500, 240, 0, 0, 1.0])}, "a centre near it, got .* cx 1e[+]09"),
         ({"k": np.array([1, 0, 0, 0, np.nan, 0, 0, 0, 1.0])}, "expected a finite number, got nan"),
     ],
 )

@@ -159,6 +159,7 @@ def test_an_empty_cloud_is_one() -> None:
         ({"data": bytes(60)}, "expected 48 bytes, 1 rows of 48, got 60 bytes"),
         ({"data": b""}, "got 0 bytes"),
         ({"row_step": 40}, "row_step: expected at least 4 points of 12 bytes, got 40"),
+        ({"point_step": 2**31}, "point_step: expected less than 2147483648 bytes"),
         ({"point_step": 10}, "field z: expected within the 10 bytes of a point, got it at 8"),
         ({"fields": []}, "expected x, y and z, got none"),
     ],
