@@ -47,7 +47,8 @@ def calls_of(detector: Detector) -> list[Call]:
     if network.fuser is not None:
         calls.append(Call("fuser", network.fuser, "forward"))
     calls.append(Call("BEV decoder", network.bev_decoder, "forward"))
-    return [*calls, Call("head", network.head, "forward"), Call("decode boxes", network.head, "decode")]
+    calls += [Call("head", network.head, "forward"), Call("decode boxes", network.head, "decode")]
+    return calls if network.refiner is None else [*calls, Call("refiner", network.refiner, "refine")]
 
 
 def _camera_calls(branch: CameraBranch) -> list[Call]:

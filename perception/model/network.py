@@ -21,7 +21,7 @@ from perception.types import POINT_COLUMNS
 class Network(nn.Module):
     """Batch -> the head's raw outputs, of which `network.head.decode` makes boxes.
 
-    Branches the configuration leaves out are None.
+    Branches the configuration leaves out are None. `refiner` is None or takes those boxes and the frame: see Detector.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -37,6 +37,7 @@ class Network(nn.Module):
         self.bev_decoder = BevDecoder(widths[0] if self.fuser is None else self.fuser.out_channels, config.bev_decoder)
         head_grid = self.grid.coarser(self.bev_decoder.stride)
         self.head = config.head.build(self.bev_decoder.out_channels, head_grid, config.classes)
+        self.refiner = config.refiner.build(config.classes) if config.refiner is not None else None
 
     def forward(self, batch: Batch) -> Any:
         camera_bev = self.camera_branch(batch) if self.camera_branch is not None else None
