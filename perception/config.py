@@ -148,6 +148,7 @@ class DetectorConfig(Settings):
     late: plugin("perception.model.late") = None  # the cameras get a decoder and head of their own, and boxes are fused
     bev_decoder: BevDecoderSettings
     head: plugin("perception.model.heads", required=True)
+    refiner: plugin("perception.model.refiners") = None  # looks at found boxes once more, in the full images
     training: Annotated[Any, BeforeValidator(_training_settings)] = None  # perception/training/settings.py
 
     @model_validator(mode="after")
@@ -185,7 +186,14 @@ class DetectorConfig(Settings):
 
     @property
     def uses_cameras(self) -> bool:
+        """Whether the network has a camera branch; a refiner looks at images too, see `cameras`."""
         return self.images is not None
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Every camera that the detector looks at."""
+        names = [*(self.images.cameras if self.images else ()), *(self.refiner.cameras if self.refiner else ())]
+        return tuple(dict.fromkeys(names))
 
     @property
     def uses_lidar(self) -> bool:

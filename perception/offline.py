@@ -46,8 +46,8 @@ def frame_options_of(
     """What frames must hold for this detector; `cameras_too` asks for nuScenes' six, to look at, if it needs none."""
     options = FrameOptions(CAMERAS if cameras_too else (), truth=truth, allow_missing=allow_missing)
     options = replace(options, class_names=config.classes)
-    if config.images is not None:
-        options = replace(options, cameras=config.images.cameras)
+    if config.cameras:
+        options = replace(options, cameras=config.cameras)
     if config.points is not None:
         options = replace(options, sweeps=config.points.sweeps, remove_radius_m=config.points.remove_radius_m)
     return options
@@ -96,7 +96,7 @@ def detect_to_folder(
         journal.forget_if_empty()
         raise InputError(str(out), "a source with frames", "none")
     config = detector.config
-    journal.publish(out, use_camera=config.uses_cameras, use_lidar=config.uses_lidar)
+    journal.publish(out, use_camera=bool(config.cameras), use_lidar=config.uses_lidar)
     return len(journal.done)
 
 

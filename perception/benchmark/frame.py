@@ -30,7 +30,7 @@ NOISE = 0.02  # m, standard deviation of a range
 def made_up_frame(config: DetectorConfig) -> Frame:
     """With an image for each camera of the configuration, and as many sweeps as it asks for."""
     rng = np.random.default_rng(SEED)
-    names = config.images.cameras if config.images is not None else ()
+    names = config.cameras
     cameras = {name: _camera(360 * number / len(names), rng) for number, name in enumerate(names)}
     cloud = PointCloud(made_up_points(config.points.sweeps + 1, rng)) if config.points is not None else None
     return Frame(STAMP_NS, "made-up", cameras, cloud, ego_from_lidar=Transform(np.eye(3), (0.94, 0.0, HEIGHT)))

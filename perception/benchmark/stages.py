@@ -55,7 +55,8 @@ def calls_of(detector: Detector) -> list[Call]:
     calls.append(Call("head", network.head, "forward"))
     if network.late is not None:
         calls += [Call(f"camera {stage}", network.camera_stream[name], "forward") for name, stage in STREAM.items()]
-    return [*calls, Call("decode boxes", network, "decode")]
+    calls.append(Call("decode boxes", network, "decode"))
+    return calls if network.refiner is None else [*calls, Call("refiner", network.refiner, "refine")]
 
 
 def _camera_calls(branch: CameraBranch) -> list[Call]:

@@ -129,7 +129,7 @@ def _source(config: DetectorConfig, truth: Truth, tokens: tuple[str, ...], allow
 
 
 def _used(detector: Detector) -> dict[str, bool]:
-    return {"use_camera": detector.config.uses_cameras, "use_lidar": detector.config.uses_lidar}
+    return {"use_camera": bool(detector.config.cameras), "use_lidar": detector.config.uses_lidar}
 
 
 def _wait_for(shares: list[Path], identity: str, say: Callable[[str], None]) -> None:

@@ -37,7 +37,7 @@ class LateOutputs:
 class Network(nn.Module):
     """Batch -> the head's raw outputs (or LateOutputs), of which `decode` makes boxes.
 
-    Branches the configuration leaves out are None.
+    Branches the configuration leaves out are None. `refiner` is None or takes those boxes and the frame: see Detector.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -68,6 +68,7 @@ class Network(nn.Module):
             decoder = BevDecoder(self.camera_branch.out_channels, config.bev_decoder)
             head = config.head.build(decoder.out_channels, head_grid, config.classes)
             self.camera_stream = nn.ModuleDict({"bev_decoder": decoder, "head": head})
+        self.refiner = config.refiner.build(config.classes) if config.refiner is not None else None
 
     def forward(self, batch: Batch) -> Any:
         features = self.camera_branch.features(batch) if self.camera_branch is not None else None

@@ -1,0 +1,181 @@
+"""A refiner: what it learns, what it changes, and what it leaves as it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from calibration.errors import InputError
+from perception.config import parse_config
+from perception.detector import Detector
+from perception.model.network import Network
+from perception.model.refiners.appearance import Appearance, Settings, what_is_known
+from perception.nuscenes import CLASS_NAMES
+from perception.refining.collect import Lessons, lessons_of, what_they_are
+from perception.refining.train import RefinerTraining, augmented, refiner_training, train_refiner
+from perception.types import Boxes3D, Truth
+from tests.perception.training.scenes import random_boxes, scene
+from tests.tiny import tiny_data, tiny_frame
+
+TINY = Settings(size=16, out_stage=1, hidden=16)
+
+
+def refiner(**settings: object) -> Appearance:
+    torch.manual_seed(0)
+    return TINY.model_copy(update=settings).build(CLASS_NAMES).eval()
+
+
+def found(count: int = 12, seed: int = 0) -> Boxes3D:
+    boxes = random_boxes(count, seed, reach=20.0)
+    return replace(boxes, scores=np.linspace(0.9, 0.1, count).astype(np.float32))
+
+
+def same(one: Boxes3D, other: Boxes3D) -> None:
+    for name in ("centers", "sizes", "yaws", "velocities", "scores", "labels"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_without_cameras_boxes_stay_as_they_are() -> None:
+    same(refiner().refine(tiny_frame(cameras=()), found()), found())
+    empty = Boxes3D.empty(CLASS_NAMES)
+    same(refiner().refine(tiny_frame(), empty), empty)
+
+
+def test_boxes_that_no_camera_sees_stay_as_they_are() -> None:
+    boxes, frame = found(), tiny_frame(cameras=("CAM_FRONT",))
+    refined = refiner().refine(frame, boxes)
+    behind = boxes.select(boxes.centers[:, 1] < -3)  # the front camera looks along y
+    assert len(behind)
+    rows = [np.nonzero((refined.centers == center).all(axis=1))[0] for center in behind.centers]
+    assert all(len(row) == 1 for row in rows)
+    same(refined.select(np.concatenate(rows)), behind)
+
+
+def test_places_and_sizes_are_the_detectors() -> None:
+    boxes = found()
+    refined = refiner().refine(tiny_frame(), boxes)
+    assert {tuple(center) for center in refined.centers} <= {tuple(center) for center in boxes.centers}
+    assert ((refined.scores >= 0) & (refined.scores <= 1)).all()
+    rows = [np.nonzero((boxes.centers == center).all(axis=1))[0][0] for center in refined.centers]
+    turned = np.abs(np.angle(np.exp(1j * (refined.yaws - boxes.yaws[rows]))))
+    assert np.all((turned < 1e-5) | (np.abs(turned - np.pi) < 1e-5))
+
+
+def test_with_no_weight_scores_of_the_best_label_are_the_detectors() -> None:
+    boxes = found()
+    refined = refiner(weight=0.0, second_label=1.0).refine(tiny_frame(), boxes)
+    assert set(np.float32(refined.scores)) <= set(boxes.scores)
+
+
+def test_a_box_is_what_is_annotated_there_and_faces_as_it_does() -> None:
+    truth = random_boxes(4, 1)
+    shifted = replace(
+        truth, centers=truth.centers + np.array([0.3, 0, 0]), yaws=truth.yaws + np.array([0, 3.14, 0.1, 1.57])
+    )
+    far = replace(truth, centers=truth.centers + 300.0)
+    kind, facing = what_they_are(shifted, Truth(truth, np.ones(4, int), np.zeros(4, int)))
+    assert kind.tolist() == truth.labels.tolist()
+    assert facing.tolist() == [1, 0, 1, -1]
+    kind, facing = what_they_are(far, Truth(truth, np.ones(4, int), np.zeros(4, int)))
+    assert kind.tolist() == [len(CLASS_NAMES)] * 4
+    assert facing.tolist() == [-1] * 4
+
+
+def test_what_is_mirrored_is_mirrored() -> None:
+    images = np.arange(4 * 20 * 20 * 3, dtype=np.uint32).reshape(4, 20, 20, 3).astype(np.uint8)
+    out, mirrored = augmented(images, 16, np.random.default_rng(0))
+    assert out.shape == (4, 16, 16, 3)
+    assert mirrored.dtype == bool
+
+
+def painted(count: int, seed: int) -> Lessons:
+    """Views whose colour is their class, car or truck, and whose brighter side is where the front is."""
+    rng = np.random.default_rng(seed)
+    kind, right = rng.integers(0, 2, count), rng.integers(0, 2, count)
+    images = np.full((count, 20, 20, 3), 40, np.uint8)
+    images[kind == 0, :, :, 0], images[kind == 1, :, :, 2] = 200, 200
+    boxes = random_boxes(count, seed)
+    boxes = replace(boxes, labels=np.zeros(count, np.int64))
+
+    class Look:  # straight ahead
+        bearing, pixels, visible = np.zeros(count), np.full(count, 50.0), np.ones(count)
+
+    known, heading = what_is_known(boxes, Look)
+    known[:, -3:] = 0  # angles
+    heading[:] = [0, 1]
+    side = np.where(right == 1, 1, -1)  # the front is to the left of the line of sight, as the heading says, or not
+    images[side == 1, :, :10, 1], images[side == -1, :, 10:, 1] = 220, 220
+    return Lessons(images, known, heading, kind, right)
+
+
+def test_it_learns_what_things_are_and_where_their_front_is(tmp_path: Path) -> None:
+    model = refiner()
+    settings = RefinerTraining(epochs=3, epoch_views=1280, batch_size=32, learning_rate=0.02, frozen_stages=0)
+    said: list[str] = []
+    train_refiner(model, painted(400, 0), settings, tmp_path / "last", lambda items, *_: items, said.append)
+    lessons = painted(100, 7)
+    views, _ = lessons.images[:, 2:18, 2:18], None
+    from perception.model.refiners.appearance import normalised
+
+    with torch.inference_mode():
+        arrays = (torch.from_numpy(array) for array in (lessons.known, lessons.heading))
+        kind, facing = model(normalised(torch.from_numpy(np.ascontiguousarray(views))), *arrays)
+    assert (kind.argmax(dim=1).numpy() == lessons.kind).mean() > 0.9
+    assert ((facing.numpy() > 0) == lessons.facing).mean() > 0.9
+    assert len(said) == 3
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    lessons = painted(60, 0)
+    settings = RefinerTraining(epochs=2, epoch_views=64, batch_size=16, frozen_stages=1)
+    whole, halved = refiner(), refiner()
+    train_refiner(whole, lessons, settings, tmp_path / "whole", lambda items, *_: items, lambda text: None)
+
+    def stopping(items, total, what):
+        if what.startswith("epoch 2"):
+            raise KeyboardInterrupt
+        return items
+
+    with pytest.raises(KeyboardInterrupt):
+        train_refiner(halved, lessons, settings, tmp_path / "halved", stopping, lambda text: None)
+    again = refiner()
+    train_refiner(again, lessons, settings, tmp_path / "halved", lambda items, *_: items, lambda text: None)
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+def test_lessons_survive_their_file(tmp_path: Path) -> None:
+    frame = scene()
+    lessons = lessons_of(frame, found(), TINY)
+    assert len(lessons)
+    lessons.save(tmp_path / "a.npz")
+    loaded = Lessons.load(tmp_path / "a.npz")
+    for name in ("images", "known", "heading", "kind", "facing"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(lessons, name))
+    assert len(Lessons.joined([loaded, loaded])) == 2 * len(lessons)
+
+
+def test_a_detector_has_its_boxes_refined() -> None:
+    data = tiny_data(cameras=False, head="centerpoint")
+    data["refiner"] = {"name": "appearance", "size": 16, "out_stage": 1, "hidden": 16, "min_score": 0.0}
+    config = parse_config(data)
+    assert config.cameras
+    torch.manual_seed(0)
+    detector = Detector(config, Network(config))
+    frame = tiny_frame()
+    before, after = detector.found([frame])[0], detector(frame)
+    assert len(before)
+    assert len(after)
+    assert not np.array_equal(np.sort(before.scores), np.sort(after.scores))
+    blind = replace(frame, cameras={})
+    same(detector(blind), detector.found([blind])[0])
+
+
+def test_settings_it_does_not_know_are_refused() -> None:
+    assert refiner_training(["epochs=3"]).epochs == 3
+    with pytest.raises(InputError, match="epoch"):
+        refiner_training(["epoch=3"])
