@@ -38,7 +38,8 @@ def new_domain() -> int:
 def environment(domain: int) -> dict[str, str]:
     """Of processes that see each other, and nobody else, on this machine."""
     alone = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(domain), "CYCLONEDDS_URI": LOCAL_ONLY}
-    return os.environ | alone | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    room = {"FASTRTPS_DEFAULT_PROFILES_FILE": str(CHECKOUT / "configs" / "rigs" / "fastdds.xml")}
+    return os.environ | alone | room | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
 
 
 class Process:
