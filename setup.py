@@ -41,6 +41,21 @@ BAGS = "rosbags>=0.11"
 # Another make of DDS, which hears what the live node says. Its wheels are for these.
 CYCLONE = 'cyclonedds>=11.0; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"'
 
+# ROS 2 as wheels: no ROS installation needed. The middleware must be named or rclpy won't import.
+ROS_WHEELS = 'sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.14"'
+ROS = [
+    f"ros-jazzy-{name}; {ROS_WHEELS}"
+    for name in (
+        "rclpy",
+        "rmw-fastrtps-cpp",
+        "sensor-msgs",
+        "visualization-msgs",
+        "geometry-msgs",
+        "nav-msgs",
+        "diagnostic-msgs",
+    )
+]
+
 # Casts the simulator's rays. It links system libraries:
 # apt-get install libusb-1.0-0 libgl1 libgomp1 libegl1 libx11-6
 OPEN3D = [
@@ -54,17 +69,7 @@ EXTRAS = {
     "gpu": [SPCONV, TRITON],
     # Peers' models side by side. mmcv has no wheel for recent torch and is then built from source, which takes minutes.
     "mmdet3d": ["mmdet3d>=1.4,<1.5", "mmdet>=3.0,<3.4", "mmengine>=0.10,<1", "mmcv>=2.0,<2.2"],
-    # ROS 2 as wheels (Linux, x86_64): no ROS installation needed. The middleware must be named or rclpy won't import.
-    "ros2": [
-        "ros-jazzy-rclpy",
-        "ros-jazzy-rmw-fastrtps-cpp",
-        "ros-jazzy-sensor-msgs",
-        "ros-jazzy-visualization-msgs",
-        "ros-jazzy-geometry-msgs",
-        "ros-jazzy-nav-msgs",
-        "ros-jazzy-diagnostic-msgs",
-        BAGS,
-    ],
+    "ros2": [*ROS, BAGS],  # elsewhere the node runs in a sourced ROS installation
     "train": TRAIN,
     "view": [
         "rerun-sdk>=0.23",
@@ -84,6 +89,7 @@ EXTRAS = {
         "mcap-ros2-support>=0.5",  # another reader of the bags that we write
         SPCONV,  # an oracle for our sparse convolutions, on the CPU too
         TRITON,  # interprets its kernels on a CPU
+        *ROS,
         CYCLONE,
     ],
 }

@@ -24,6 +24,7 @@ from perception.types import Boxes3D, Frame
 
 STRING, MARKERS = "std_msgs/msg/String", "visualization_msgs/msg/MarkerArray"
 BOXES, DIAGNOSTICS = "vision_msgs/msg/Detection3DArray", "diagnostic_msgs/msg/DiagnosticArray"
+FAILURES = 5  # frames in a row that a detector may fail at before the node ends
 TICK_S, BLIND_S, DIAGNOSE_S = 0.02, 0.2, 1.0
 POSE_DEPTH, OUTPUT_DEPTH = 100, 10
 Detect = Callable[[Frame], Boxes3D]
@@ -146,9 +147,10 @@ class Worker(threading.Thread):
         super().__init__(name="detect")
         self._core, self._detector, self._voice, self._end = core, detector, voice, end
         self.failure: BaseException | None = None
+        self._failed = 0  # frames in a row
 
     def run(self) -> None:
-        """Until the end, or a fault of ours, which ends the node."""
+        """Until the end, or until nothing can be detected any more, which ends the node."""
         try:
             while not self._end.is_set():
                 if self._core.wait(TICK_S):
@@ -169,6 +171,13 @@ class Worker(threading.Thread):
         except InputError as error:
             self._core.leave_out(work, str(error))
             return
+        except Exception as error:  # one frame that can't be borne is no reason to be blind for all that follow
+            self._failed += 1
+            if self._failed == FAILURES:
+                raise
+            self._core.leave_out(work, f"{type(error).__name__}: {error}")
+            return
+        self._failed = 0
         report = self._core.finish(work, boxes)
         if report is not None:
             began_s = time.perf_counter()
