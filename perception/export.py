@@ -2,6 +2,8 @@
 
     OUT/images.onnx   images (N, 3, H, W), normalised, N as configured -> features, the image backbone and its neck
     OUT/bev.onnx      BEV maps (1, C, X, Y), of the camera, of the LiDAR or of both -> the head's raw outputs
+    OUT/camera_bev.onnx  the same of the cameras' map alone, where the cameras have a head of their own
+    OUT/refiner.onnx     64 views, what is known of their boxes, their headings -> logits of kind and facing
 
 Between the two lie the view transform's pooling and the sparse encoder, which have no ONNX operators; voxels come
 before them, and boxes are decoded behind.
@@ -27,6 +29,7 @@ from perception.detector import Detector
 from perception.model.network import Network
 
 OPSET = 17
+VIEWS = 64
 LARGEST_DIFFERENCE = 1e-3  # relative RMS; both sides compute in float32, in different orders
 
 
@@ -70,8 +73,8 @@ def export(detector: Detector, out: Path, say: Callable[[str], None]) -> list[Ex
 def parts_of(detector: Detector) -> Iterator[Part]:
     """The dense parts there are, with random inputs of their shapes, the same every time."""
     network, chance = detector.network, torch.Generator().manual_seed(0)
-    if network.decoration is not None or network.late is not None or network.looks:
-        raise InputError("export", "a detector that fuses maps and nothing else", "fusion at other levels too")
+    if network.decoration is not None or network.looks:
+        raise InputError("export", "a detector that fuses maps or boxes", "one whose points or queries look at images")
     maps = {}
     for name in ("camera", "lidar"):
         branch = getattr(network, f"{name}_branch")
@@ -82,10 +85,25 @@ def parts_of(detector: Detector) -> Iterator[Part]:
         width, height = detector.config.images.size
         images = torch.randn(len(detector.config.images.cameras), 3, height, width, generator=chance)
         yield Part("images", ImagePart(network), {"images": images}, ("features",))
-    module = BevPart(network)
+    main = dict(maps)
+    if network.late is not None:
+        camera = {"camera_bev": maps["camera_bev"]}
+        yield _bev_part("camera_bev", BevPart(None, **network.camera_stream), camera)
+        main = maps if network.fuser is not None else {"lidar_bev": maps["lidar_bev"]}
+    yield _bev_part("bev", BevPart(network.fuser, network.bev_decoder, network.head), main)
+    if network.refiner is not None:
+        yield _refiner_part(network.refiner, chance)
+
+
+def _bev_part(name: str, module: BevPart, maps: dict[str, Tensor]) -> Part:
     with torch.inference_mode():
-        names = module.names_of(network.head(network.bev_decoder(module.fused(*maps.values()))))
-    yield Part("bev", module, maps, names)
+        names = module.names_of(module.head(module.bev_decoder(module.fused(*maps.values()))))
+    return Part(name, module, maps, names)
+
+
+def _refiner_part(refiner: nn.Module, chance: torch.Generator) -> Part:
+    views, known, heading = refiner.example(VIEWS, chance)
+    return Part("refiner", refiner, {"views": views, "known": known, "heading": heading}, ("kind", "facing"))
 
 
 class ImagePart(nn.Module):
@@ -102,9 +120,9 @@ class ImagePart(nn.Module):
 class BevPart(nn.Module):
     """One or two BEV maps -> the floating-point fields of the head's Outputs, in their order."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, fuser: nn.Module | None, bev_decoder: nn.Module, head: nn.Module) -> None:
         super().__init__()
-        self.fuser, self.bev_decoder, self.head = network.fuser, network.bev_decoder, network.head
+        self.fuser, self.bev_decoder, self.head = fuser, bev_decoder, head
 
     def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
         outputs = self.head(self.bev_decoder(self.fused(*maps)))

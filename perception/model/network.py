@@ -29,7 +29,7 @@ class LateOutputs:
     """What both streams' heads say, and which frames each had something to look at in."""
 
     main: Any  # the head's Outputs
-    camera: Any
+    camera: Any  # the same, or None where nobody asked
     has_main: Tensor  # (B,) bool
     has_camera: Tensor  # (B,) bool
 
@@ -71,6 +71,10 @@ class Network(nn.Module):
         self.refiner = config.refiner.build(config.classes) if config.refiner is not None else None
 
     def forward(self, batch: Batch) -> Any:
+        if self._lidar_will_do(batch):
+            outputs = self.head(self.bev_decoder(self.lidar_branch(batch)))
+            everywhere = torch.ones(batch.size, dtype=torch.bool)
+            return LateOutputs(outputs, None, everywhere, ~everywhere)
         features = self.camera_branch.features(batch) if self.camera_branch is not None else None
         lifts = self.camera_branch is not None and self.camera_branch.view_transform is not None
         camera_bev = self.camera_branch.lifted(features, batch) if lifts else None
@@ -87,6 +91,13 @@ class Network(nn.Module):
         has_main = has_lidar if self.fuser is None else has_lidar | has_camera
         return LateOutputs(outputs, alone, has_main, has_camera)
 
+    def _lidar_will_do(self, batch: Batch) -> bool:
+        """Whether nothing that the cameras' stream finds could count."""
+        if self.training or self.late is None or self.late.needs_both:
+            return False
+        apart = self.fuser is None and self.decoration is None and not self.looks
+        return apart and all(len(cloud) for cloud in batch.clouds)
+
     def _lidar_bev(self, features: Tensor | None, batch: Batch) -> Tensor:
         if self.decoration is None:
             return self.lidar_branch(batch)
@@ -98,7 +109,8 @@ class Network(nn.Module):
         """What `forward` gave, in float32 -> one Boxes3D a frame."""
         if self.late is None:
             return self.head.decode(outputs)
-        main, alone = self.head.decode(outputs.main), self.camera_stream["head"].decode(outputs.camera)
+        main = self.head.decode(outputs.main)
+        alone = main if outputs.camera is None else self.camera_stream["head"].decode(outputs.camera)
         flags = zip(outputs.has_main.tolist(), outputs.has_camera.tolist(), strict=True)
         return [
             self.late(mine if has_main else None, theirs if has_camera else None)

@@ -63,4 +63,4 @@ def in_float32(outputs: Outputs) -> Outputs:
 def _in_float32(value: Any) -> Any:
     if dataclasses.is_dataclass(value):  # of one of several streams
         return in_float32(value)
-    return value.float() if value.is_floating_point() else value
+    return value.float() if value is not None and value.is_floating_point() else value

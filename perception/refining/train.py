@@ -23,9 +23,9 @@ from perception.refining.collect import Lessons
 class RefinerTraining(BaseSettings):
     """How the refiner learns; with equal settings and lessons equal weights come out."""
 
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(7, ge=1)
     epoch_views: int = Field(40_000, ge=1)  # drawn for each
-    batch_size: int = Field(64, ge=2)
+    batch_size: int = Field(96, ge=2)
     learning_rate: float = Field(2e-3, gt=0)  # at its peak; half of it for the image network
     facing_weight: float = Field(1.5, ge=0)  # of the loss about headings, beside that about classes
     weight_decay: float = Field(0.02, ge=0)

@@ -9,9 +9,10 @@ import torch
 
 import perception.export
 from calibration.errors import InputError
+from perception.config import parse_config
 from perception.detector import Detector
 from perception.export import export, relative_rms
-from tests.tiny import CAMERAS, tiny_config, tiny_network
+from tests.tiny import CAMERAS, HEADS, tiny_config, tiny_data, tiny_network
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -39,6 +40,16 @@ def test_another_runtime_computes_the_same(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
     assert all(one.difference < 1e-4 for one in exported)
     assert len(said) == len(files)
+
+
+def test_streams_of_their_own_and_the_refiner_are_files_too(tmp_path: Path) -> None:
+    data = tiny_data() | {"late": {"name": "fallback"}, "head": HEADS["centerpoint"]}
+    data["refiner"] = {"name": "appearance", "size": 32, "out_stage": 1, "hidden": 16}
+    del data["fuser"]
+    config = parse_config(data)
+    exported = export(Detector(config, tiny_network(config)), tmp_path, print)
+    assert [one.path.name for one in exported] == ["images.onnx", "camera_bev.onnx", "bev.onnx", "refiner.onnx"]
+    assert all(one.difference < 1e-4 for one in exported)
 
 
 def test_the_image_part_takes_as_many_images_as_there_are_cameras(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_view_shows_what_is_at_the_box() -> None:
 
 def test_of_two_cameras_the_one_that_shows_more_counts() -> None:
     cameras = {"left": camera(40, (255, 0, 0)), "front": camera(0, (0, 255, 0))}
-    looks = looks_at(boxes((10.0, 0.5, 0.0), (7.0, 7.0, 0.0)), cameras, 16, 0.0)
+    looks = looks_at(boxes((10.0, -8.5, 0.0), (7.0, 12.0, 0.0)), cameras, 16, 0.0)
     assert looks.rows.tolist() == [0, 1]
     assert looks.images[0, 8, 8].tolist() == [0, 255, 0]
     assert looks.images[1, 8, 8].tolist() == [255, 0, 0]

@@ -60,6 +60,7 @@ class BoxFusion:
     """See the contract."""
 
     settings: Settings
+    needs_both: bool = True
 
     def __call__(self, main: Boxes3D | None, camera: Boxes3D | None) -> Boxes3D:
         settings = self.settings

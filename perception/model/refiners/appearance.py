@@ -55,8 +55,9 @@ class Appearance(nn.Module):
         super().__init__()
         self.settings, self.classes = settings, classes
         self.backbone = BackboneSettings(out_stages=(settings.out_stage,), pretrained="efficientnet_lite0").build()
-        width = self.backbone.out_channels[0]
-        self.look = nn.Sequential(nn.Linear(width, settings.hidden), nn.ReLU(inplace=True))
+        places = -(-settings.size // self.backbone.strides[0])  # a side: which end is the front depends on where it is
+        width = self.backbone.out_channels[0] * places**2
+        self.look = nn.Sequential(nn.Dropout(0.2), nn.Linear(width, settings.hidden), nn.ReLU(inplace=True))
         known = len(classes) + GEOMETRY
         self.judge = nn.Sequential(nn.Linear(settings.hidden + known, settings.hidden), nn.ReLU(inplace=True))
         self.kind = nn.Linear(settings.hidden, len(classes) + 1)  # the last is background
@@ -65,9 +66,15 @@ class Appearance(nn.Module):
     def forward(self, views: Tensor, known: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
         """views (K, 3, S, S) normalised; known (K, classes + GEOMETRY); heading (K, 2), cosine and sine of the box's
         yaw counted from the line of sight -> (K, classes + 1), and (K,): positive where the heading is right."""
-        seen = self.look(self.backbone(views)[0].mean(dim=(2, 3)))
+        seen = self.look(self.backbone(views)[0].flatten(1))
         judged = self.judge(torch.cat([seen, known], dim=1))
         return self.kind(judged), (self.facing(judged) * heading).sum(dim=1)
+
+    def example(self, count: int, chance: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Random inputs of `forward`."""
+        size, known = self.settings.size, len(self.classes) + GEOMETRY
+        shapes = ((count, 3, size, size), (count, known), (count, 2))
+        return tuple(torch.randn(*shape, generator=chance) for shape in shapes)
 
     @torch.inference_mode()
     def refine(self, frame: Frame, boxes: Boxes3D) -> Boxes3D:

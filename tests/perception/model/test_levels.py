@@ -24,6 +24,7 @@ from tests.tiny import HEADS, settled, tiny_config, tiny_data, tiny_frame, tiny_
 PILLARS = {"lidar_encoder": {"name": "pillars", "channels": 4, "stage_channels": [8]}}
 DECORATION = {"decoration": {"name": "image_features", "channels": 3}}
 LATE = {"late": {"name": "boxes"}}
+FALLBACK = {"late": {"name": "fallback"}}
 
 
 def without(data: dict, *sections: str) -> dict:
@@ -36,6 +37,8 @@ LEVELS = {
     "early and maps": tiny_data() | DECORATION,
     "late": without(tiny_data() | LATE, "fuser"),
     "maps and late": tiny_data() | LATE,
+    "one or the other": without(tiny_data() | FALLBACK, "fuser"),
+    "maps or the cameras": tiny_data() | FALLBACK,
     "hybrid": tiny_data() | DECORATION | LATE,
     "queries": without(tiny_data(), "fuser", "view_transform"),
     "queries and maps": tiny_data(),
@@ -168,6 +171,30 @@ def test_a_stream_whose_sensor_is_missing_has_no_say():
         camera, main = network.camera_stream["head"].decode(outputs.camera)[0], network.head.decode(outputs.main)[1]
     np.testing.assert_allclose(np.sort(no_cloud.scores), np.sort(camera.scores), atol=1e-5)
     np.testing.assert_allclose(np.sort(no_camera.scores), np.sort(main.scores), atol=1e-5)
+
+
+def test_with_points_the_fallback_is_the_lidars_detector_and_without_the_cameras():
+    lidar, camera = tiny_config(cameras=False), tiny_config(lidar=False)
+    networks = [tiny_network(lidar), tiny_network(camera, seed=1)]
+    config = config_of("one or the other")
+    both = Network(config).eval()
+    for network in networks:
+        start_from(both, [network.state_dict()])
+    start_from(both, [network.state_dict() for network in networks])
+    detector, frame = Detector(config, both), tiny_frame(0)
+    alone = Detector(lidar, networks[0])
+    no_cloud = replace(frame, cloud=None)
+    calls = []
+    hook = both.camera_branch.backbone.register_forward_hook(lambda *_: calls.append(1))
+    np.testing.assert_array_equal(detector(frame).scores, alone(frame).scores)
+    assert not calls
+    assert len(detector(no_cloud))
+    assert calls
+    hook.remove()
+    mixed = detector.detect([frame, no_cloud, replace(no_cloud, cameras={})])
+    np.testing.assert_allclose(mixed[0].scores, alone(frame).scores, atol=1e-5)
+    np.testing.assert_allclose(mixed[1].scores, detector(no_cloud).scores, atol=1e-5)
+    assert not len(mixed[2])
 
 
 @pytest.mark.parametrize(

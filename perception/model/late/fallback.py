@@ -1,0 +1,33 @@
+"""The cameras' own boxes for frames without a point, the main stream's for all others: two detectors and no fusion.
+
+What a frame's boxes gain from the other sensor is then the refiner's part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from perception.config import Settings as BaseSettings
+from perception.types import Boxes3D
+
+
+class Settings(BaseSettings):
+    """No numbers."""
+
+    name: Literal["fallback"] = "fallback"
+
+    def build(self) -> Fallback:
+        return Fallback()
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """See the contract."""
+
+    needs_both: bool = False  # the cameras' stream isn't even computed where every frame has points
+
+    def __call__(self, main: Boxes3D | None, camera: Boxes3D | None) -> Boxes3D:
+        if main is None and camera is None:
+            raise ValueError("boxes to choose from: expected those of one stream at least, got none")
+        return camera if main is None else main
