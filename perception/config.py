@@ -190,6 +190,12 @@ class DetectorConfig(Settings):
         return self.images is not None
 
     @property
+    def cameras_stand_in(self) -> bool:
+        """Whether the camera branch counts for frames without a point only."""
+        alone = self.late is not None and not self.late.needs_both
+        return alone and self.fuser is None and self.decoration is None and not getattr(self.head, "sees_images", False)
+
+    @property
     def cameras(self) -> tuple[str, ...]:
         """Every camera that the detector looks at."""
         names = [*(self.images.cameras if self.images else ()), *(self.refiner.cameras if self.refiner else ())]

@@ -16,9 +16,14 @@ from perception.types import POINT_COLUMNS, CameraImage, Frame, PointCloud
 
 
 def prepare(frames: Sequence[Frame], config: DetectorConfig) -> Batch:
-    """The tensors of these frames, on the CPU; sensors a frame lacks or the configuration doesn't use are left out."""
+    """The tensors of these frames, on the CPU; sensors a frame lacks or the configuration doesn't use are left out.
+
+    Images that only stand in for points are left out where every frame has points.
+    """
     clouds = tuple(torch.from_numpy(points_in_range(frame.cloud, config.grid)) for frame in frames)
     names = config.images.cameras if config.images else ()
+    if config.cameras_stand_in and all(len(cloud) for cloud in clouds):
+        names = ()
     taken = [
         (index, frame.cameras[name]) for index, frame in enumerate(frames) for name in names if name in frame.cameras
     ]

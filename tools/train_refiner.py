@@ -17,7 +17,7 @@ def main(
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the training, such as epochs=3."),
     ] = None,
     checkpoint: Annotated[Path, typer.Option(help="Weights (.safetensors) of the detector itself.")] = ...,
-    data: Annotated[Path, typer.Option(help="nuScenes root.")] = ...,
+    data: Annotated[list[Path], typer.Option(help="nuScenes root; again for more to learn from.")] = ...,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = ...,
     version: Annotated[str | None, typer.Option(help="nuScenes version, such as v1.0-trainval.")] = None,
     split: Annotated[

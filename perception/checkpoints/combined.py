@@ -1,6 +1,6 @@
 """Two detectors' weights as one detector's that fuses their boxes: no training is needed.
 
-    python -m perception.checkpoints.combined configs/sim_fusion.yaml 'late={name: boxes}' fuser=null \
+    python -m perception.checkpoints.combined configs/sim_fusion_maps.yaml 'late={name: boxes}' fuser=null \
         --weights runs/camera/weights.safetensors --weights runs/lidar/weights.safetensors --out runs/late
 
 writes OUT/config.yaml and OUT/weights.safetensors, for tools/detect.py and the like.
@@ -27,7 +27,7 @@ def main(
 ) -> None:
     """Put the weights of detectors together that a detector has as its parts.
 
-    Example: python -m perception.checkpoints.combined configs/sim_fusion.yaml 'late={name: boxes}' fuser=null
+    Example: python -m perception.checkpoints.combined configs/sim_fusion_maps.yaml 'late={name: boxes}' fuser=null
     --weights runs/camera/weights.safetensors --weights runs/lidar/weights.safetensors --out runs/late
     """
     from perception.checkpoints.native import read_weights, save_weights

@@ -62,6 +62,7 @@ class Network(nn.Module):
         self.looks = getattr(config.head, "sees_images", False)
         images = [(self.camera_branch.neck.out_channels, config.images.size)] if self.looks else []
         self.head = config.head.build(self.bev_decoder.out_channels, head_grid, config.classes, *images)
+        self.cameras_stand_in = config.cameras_stand_in
         self.late, self.camera_stream = None, None
         if config.late is not None:
             self.late = config.late.build()
@@ -93,10 +94,7 @@ class Network(nn.Module):
 
     def _lidar_will_do(self, batch: Batch) -> bool:
         """Whether nothing that the cameras' stream finds could count."""
-        if self.training or self.late is None or self.late.needs_both:
-            return False
-        apart = self.fuser is None and self.decoration is None and not self.looks
-        return apart and all(len(cloud) for cloud in batch.clouds)
+        return self.cameras_stand_in and not self.training and all(len(cloud) for cloud in batch.clouds)
 
     def _lidar_bev(self, features: Tensor | None, batch: Batch) -> Tensor:
         if self.decoration is None:

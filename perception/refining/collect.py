@@ -14,6 +14,7 @@ from perception.looks import looks_at
 from perception.model.refiners.appearance import Settings, what_is_known
 from perception.types import Boxes3D, Frame, Truth
 
+MOST = 200  # boxes of a frame, though a refiner may look at fewer: worse ones teach what is nothing
 ROOM = 1.25  # of a collected view, against what the refiner sees: for shifts and scales
 NEAR_M = {"pedestrian": 1.0, "bicycle": 1.0, "motorcycle": 1.0, "traffic_cone": 0.7, "barrier": 1.0}
 NEAR_OTHERS_M = 2.0  # centres of one thing, found and annotated, are no farther apart
@@ -53,7 +54,7 @@ class Lessons:
 def lessons_of(frame: Frame, boxes: Boxes3D, settings: Settings) -> Lessons:
     """What a frame with truth teaches about the boxes found in it."""
     order = np.argsort(-boxes.scores, kind="stable")
-    order = order[boxes.scores[order] >= settings.min_score][: settings.max_boxes]
+    order = order[boxes.scores[order] >= settings.min_score][:MOST]
     boxes = boxes.select(order)
     size = round(settings.size * ROOM)
     margin = ((1 + 2 * settings.margin) * ROOM - 1) / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ PREFIX = "refiner."
 def train_refiner_on_nuscenes(
     config: DetectorConfig,
     checkpoint: Path,  # of the detector; its refiner, if it has one, is made anew
-    root: Path,
+    roots: Sequence[Path],
     out: Path,
     *,
     version: str | None,
@@ -54,10 +54,10 @@ def train_refiner_on_nuscenes(
     require_complete(Comparison.of(network, weights | fresh), str(checkpoint))
     network.load_state_dict(weights | fresh)
     network.refiner.backbone.load_pretrained()
-    source = _open(config, root, version, split)
-    _claim(out, config, checkpoint, source, settings)
-    lessons = _lessons(network, config, source, out / "looks", progress)
-    say(f"{len(lessons)} views of boxes found in {len(source)} frames")
+    sources = [_open(config, root, version, split) for root in roots]
+    _claim(out, config, checkpoint, sources, settings)
+    lessons = Lessons.joined([_lessons(network, config, source, out / "looks", progress) for source in sources])
+    say(f"{len(lessons)} views of boxes found in {sum(map(len, sources))} frames")
     train_refiner(network.refiner, lessons, settings, out / "last.ckpt", progress, say)
     path = out / "weights.safetensors"
     save_weights(path, network.state_dict())
@@ -68,12 +68,14 @@ def _open(config: DetectorConfig, root: Path, version: str | None, split: str | 
     return open_split(config.model_copy(update={"training": TrainingSettings()}), root, version, split)
 
 
-def _claim(out: Path, config: DetectorConfig, checkpoint: Path, source: Source, settings: RefinerTraining) -> None:
+def _claim(
+    out: Path, config: DetectorConfig, checkpoint: Path, sources: Sequence[Source], settings: RefinerTraining
+) -> None:
     """Write down whose work lies in `out`; InputError if it is another run's."""
     identity = {
         "config": config.model_dump(mode="json", exclude={"training"}, serialize_as_any=True),
         "checkpoint": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        "data": [source.folder.name, hashlib.sha256("\n".join(source.tokens).encode()).hexdigest()],
+        "data": [hashlib.sha256("\n".join(source.tokens).encode()).hexdigest() for source in sources],
         "settings": settings.model_dump(mode="json"),
     }
     text, path = json.dumps(identity, indent=1) + "\n", out / "run.json"

@@ -10,7 +10,7 @@ covariances.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     """How good both detectors are."""
 
     name: Literal["boxes"] = "boxes"
+    needs_both: ClassVar[bool] = True
     gate: float = Field(9.21, gt=0)  # squared distance in standard deviations; 99 % of true pairs are nearer
     prior: float = Field(0.1, gt=0, lt=1)  # probability of an object where one detector has a box at all
     main: Calibration = Calibration()
@@ -60,7 +61,6 @@ class BoxFusion:
     """See the contract."""
 
     settings: Settings
-    needs_both: bool = True
 
     def __call__(self, main: Boxes3D | None, camera: Boxes3D | None) -> Boxes3D:
         settings = self.settings

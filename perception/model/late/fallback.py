@@ -6,7 +6,7 @@ What a frame's boxes gain from the other sensor is then the refiner's part.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from perception.config import Settings as BaseSettings
 from perception.types import Boxes3D
@@ -16,6 +16,7 @@ class Settings(BaseSettings):
     """No numbers."""
 
     name: Literal["fallback"] = "fallback"
+    needs_both: ClassVar[bool] = False  # the cameras' stream isn't even computed where every frame has points
 
     def build(self) -> Fallback:
         return Fallback()
@@ -24,8 +25,6 @@ class Settings(BaseSettings):
 @dataclass(frozen=True)
 class Fallback:
     """See the contract."""
-
-    needs_both: bool = False  # the cameras' stream isn't even computed where every frame has points
 
     def __call__(self, main: Boxes3D | None, camera: Boxes3D | None) -> Boxes3D:
         if main is None and camera is None:

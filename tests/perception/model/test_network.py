@@ -230,12 +230,14 @@ def test_a_batch_moves_as_a_whole():
 
 
 def test_the_light_detectors_fit_each_other():
-    """So that the fused one can start from the weights of the other two."""
+    """So that fused ones can start from the weights of the other two."""
     networks = {}
     with torch.device("meta"):
-        for name in ("lidar", "camera", "fusion"):
+        for name in ("lidar", "camera", "fusion", "fusion_maps"):
             networks[name] = Network(load_config(CHECKOUT / "configs" / f"sim_{name}.yaml")).state_dict()
-    fused = networks["fusion"]
+    streams = {name.removeprefix("camera_stream.") for name in networks["fusion"]}
+    assert set(networks["lidar"]) | set(networks["camera"]) == {n for n in streams if not n.startswith("refiner.")}
+    fused = networks["fusion_maps"]
     assert set(networks["lidar"]) <= set(fused)
     shared = [name for name in networks["camera"] if name.startswith(("camera_branch.backbone", "camera_branch.neck"))]
     assert set(shared) <= set(fused)
