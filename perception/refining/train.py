@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -129,13 +130,18 @@ def _loss(
 
 
 def augmented(images: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Views (K, R, R, 3) -> (K, size, size, 3) uint8, shifted, mirrored, in other light; and which are mirrored."""
-    count, room = len(images), images.shape[1] - size
-    left, top = np.clip(np.rint(rng.normal(room / 2, room / 6, (2, count))), 0, room).astype(int)
+    """Views (K, R, R, 3) -> (K, size, size, 3) uint8, shifted, scaled, mirrored, in other light and other colours; and
+    which are mirrored. Colours, for else it learns a few trailers by heart rather than what a trailer is."""
+    count, whole = len(images), images.shape[1]
+    sides = np.clip(np.rint(size * rng.uniform(0.85, 1.2, count)), 1, whole).astype(int)
+    room = whole - sides
+    left, top = np.clip(np.rint(rng.normal(room / 2, whole / 30, (2, count))), 0, room).astype(int)
     mirrored = rng.random(count) < 0.5
-    gain = rng.uniform(0.75, 1.3, (count, 1, 1, 3)) * rng.uniform(0.92, 1.08, (count, 1, 1, 3))
+    brightness = rng.uniform(0.7, 1.35, (count, 1, 1, 1))
+    colour = np.where(rng.random((count, 1, 1, 1)) < 0.5, rng.uniform(0.7, 1.4, (count, 1, 1, 3)), 1.0)
     out = np.empty((count, size, size, 3), np.uint8)
     for k in range(count):
-        view = images[k, top[k] : top[k] + size, left[k] : left[k] + size]
-        out[k] = np.minimum((view[:, ::-1] if mirrored[k] else view) * gain[k], 255)
+        view = images[k, top[k] : top[k] + sides[k], left[k] : left[k] + sides[k]]
+        view = cv2.resize(view, (size, size), interpolation=cv2.INTER_LINEAR)
+        out[k] = np.minimum((view[:, ::-1] if mirrored[k] else view) * (brightness[k] * colour[k]), 255)
     return out, mirrored
