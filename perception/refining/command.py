@@ -60,7 +60,7 @@ def train_refiner_on_nuscenes(
     say(f"{len(lessons)} views of boxes found in {sum(map(len, sources))} frames")
     train_refiner(network.refiner, lessons, settings, out / "last.ckpt", progress, say)
     path = out / "weights.safetensors"
-    save_weights(path, network.state_dict())
+    save_weights(path, network.state_dict(), {"seed": str(settings.seed)})
     return path
 
 
