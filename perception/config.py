@@ -154,8 +154,9 @@ class DetectorConfig(Settings):
     @model_validator(mode="after")
     def _branches_are_whole(self) -> DetectorConfig:
         camera = ("images", "image_backbone", "image_neck")
-        looks = getattr(self.head, "sees_images", False)
-        unlifted = self.decoration is not None or looks  # image features are of use without a map of them
+        unlifted = (
+            self.decoration is not None or self.head_sees_images
+        )  # image features are of use without a map of them
         lifted = not unlifted or any(getattr(self, name) is not None for name in ("view_transform", "late"))
         branches = {
             "LiDAR": ("points", "lidar_encoder"),
@@ -172,7 +173,7 @@ class DetectorConfig(Settings):
         for section in ("decoration", "late"):
             if getattr(self, section) is not None and not all(whole):
                 raise ValueError(f"expected {section} where there are two branches only, got {sum(whole)} of them")
-        if looks and not whole[1]:
+        if self.head_sees_images and not whole[1]:
             raise ValueError(f"expected a camera branch where head is {self.head.name}, got none")
         free = all(whole) and self.late is not None  # boxes may be all that is fused
         if not free and (all(whole) and lifted) != (self.fuser is not None):
@@ -185,6 +186,10 @@ class DetectorConfig(Settings):
         return self.view_transform is not None
 
     @property
+    def head_sees_images(self) -> bool:
+        return getattr(self.head, "sees_images", False)
+
+    @property
     def uses_cameras(self) -> bool:
         """Whether the network has a camera branch; a refiner looks at images too, see `cameras`."""
         return self.images is not None
@@ -193,7 +198,7 @@ class DetectorConfig(Settings):
     def cameras_stand_in(self) -> bool:
         """Whether the camera branch counts for frames without a point only."""
         alone = self.late is not None and not self.late.needs_both
-        return alone and self.fuser is None and self.decoration is None and not getattr(self.head, "sees_images", False)
+        return alone and self.fuser is None and self.decoration is None and not self.head_sees_images
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ model. Frame names are those of the README's table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -113,6 +113,12 @@ class Boxes3D:
         """The boxes a boolean mask or an index array picks, in its order."""
         names = ("centers", "sizes", "yaws", "velocities", "scores", "labels")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+    @staticmethod
+    def joined(parts: Sequence[Boxes3D]) -> Boxes3D:
+        """The boxes of all parts, one at least, in one frame and of the same classes, one part after the other."""
+        names = ("centers", "sizes", "yaws", "velocities", "scores", "labels")
+        return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
     def transformed(self, target_from_source: Transform, frame: str) -> Boxes3D:
         """The same boxes in another frame; the heading is what remains of it in the target's x-y plane."""

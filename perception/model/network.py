@@ -59,7 +59,7 @@ class Network(nn.Module):
         width = widths[-1] if self.fuser is None else self.fuser.out_channels  # the LiDAR's, where boxes are fused only
         self.bev_decoder = BevDecoder(width, config.bev_decoder)
         head_grid = self.grid.coarser(self.bev_decoder.stride)
-        self.looks = getattr(config.head, "sees_images", False)
+        self.looks = config.head_sees_images
         images = [(self.camera_branch.neck.out_channels, config.images.size)] if self.looks else []
         self.head = config.head.build(self.bev_decoder.out_channels, head_grid, config.classes, *images)
         self.cameras_stand_in = config.cameras_stand_in

@@ -10,8 +10,7 @@ import numpy as np
 
 from calibration.files import written_whole
 from perception.detector import Detector
-from perception.looks import looks_at
-from perception.model.refiners.appearance import Settings, what_is_known
+from perception.model.refiners.appearance import Settings, looks_at_best, what_is_known
 from perception.types import Boxes3D, Frame, Truth
 
 MOST = 200  # boxes of a frame, though a refiner may look at fewer: worse ones teach what is nothing
@@ -53,14 +52,10 @@ class Lessons:
 
 def lessons_of(frame: Frame, boxes: Boxes3D, settings: Settings) -> Lessons:
     """What a frame with truth teaches about the boxes found in it."""
-    order = np.argsort(-boxes.scores, kind="stable")
-    order = order[boxes.scores[order] >= settings.min_score][:MOST]
-    boxes = boxes.select(order)
     size = round(settings.size * ROOM)
     margin = ((1 + 2 * settings.margin) * ROOM - 1) / 2
-    cameras = {name: frame.cameras[name] for name in settings.cameras if name in frame.cameras}
-    looks = looks_at(boxes, cameras, size, margin)
-    seen = boxes.select(looks.rows)
+    rows, looks = looks_at_best(frame, boxes, settings, MOST, size, margin)
+    seen = boxes.select(rows)
     known, heading = what_is_known(seen, looks)
     kind, facing = what_they_are(seen, frame.truth)
     return Lessons(looks.images, known, heading, kind, facing)

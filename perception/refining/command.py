@@ -21,8 +21,8 @@ from perception.model.network import Network
 from perception.refining.collect import Lessons, collected
 from perception.refining.train import RefinerTraining, train_refiner
 from perception.sources.nuscenes import Source
+from perception.training.command import with_training
 from perception.training.data import open_split
-from perception.training.settings import TrainingSettings
 
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 PREFIX = "refiner."
@@ -54,7 +54,7 @@ def train_refiner_on_nuscenes(
     require_complete(Comparison.of(network, weights | fresh), str(checkpoint))
     network.load_state_dict(weights | fresh)
     network.refiner.backbone.load_pretrained()
-    sources = [_open(config, root, version, split) for root in roots]
+    sources = [open_split(with_training(config), root, version, split) for root in roots]
     _claim(out, config, checkpoint, sources, settings)
     lessons = Lessons.joined([_lessons(network, config, source, out / "looks", progress) for source in sources])
     say(f"{len(lessons)} views of boxes found in {sum(map(len, sources))} frames")
@@ -62,10 +62,6 @@ def train_refiner_on_nuscenes(
     path = out / "weights.safetensors"
     save_weights(path, network.state_dict(), {"seed": str(settings.seed)})
     return path
-
-
-def _open(config: DetectorConfig, root: Path, version: str | None, split: str | None) -> Source:
-    return open_split(config.model_copy(update={"training": TrainingSettings()}), root, version, split)
 
 
 def _claim(

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from calibration.files import written_whole
 from perception.config import Settings as BaseSettings
 from perception.config import input_error_of
 from perception.model.refiners.appearance import Appearance, normalised
 from perception.overrides import overridden
 from perception.refining.collect import Lessons
+from perception.training.checkpoint import State, load_state, save_state
 
 
 class RefinerTraining(BaseSettings):
@@ -63,13 +63,12 @@ def train_refiner(
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     steps = settings.epoch_views // settings.batch_size
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps * settings.epochs, pct_start=0.2)
-    first = 0
-    if state.is_file():
-        saved = torch.load(state, weights_only=True)
-        refiner.load_state_dict(saved["refiner"])
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        first = saved["epoch"]
+    first, saved = 0, load_state(state, {})
+    if saved is not None:
+        refiner.load_state_dict(saved.network)
+        optimizer.load_state_dict(saved.optimizer["optimizer"])
+        schedule.load_state_dict(saved.optimizer["schedule"])
+        first = saved.step
         say(f"{state}: going on after epoch {first} of {settings.epochs}")
     chances = _chances(lessons.kind, settings.rarity)
     for epoch in range(first, settings.epochs):
@@ -92,9 +91,8 @@ def train_refiner(
             f"epoch {epoch + 1}: loss {sums[0] / steps:.3f}, class right {sums[1] / steps:.3f}, "
             f"facing right {sums[2] / max(sums[3], 1):.3f}"
         )
-        with written_whole(state) as beside:
-            saved = {"refiner": refiner.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch + 1}
-            torch.save(saved | {"schedule": schedule.state_dict()}, beside)
+        steering = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+        save_state(state, State(epoch + 1, refiner.state_dict(), {}, steering), {})
     refiner.eval()
 
 

@@ -172,8 +172,7 @@ def _mean_known(main: np.ndarray, camera: np.ndarray, share: np.ndarray) -> np.n
 
 
 def _joined(parts: list[Boxes3D]) -> Boxes3D:
-    names = ("centers", "sizes", "yaws", "velocities", "scores", "labels")
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    floats = {name: column.astype(np.float32) for name, column in columns.items() if name != "labels"}
-    whole = replace(parts[0], labels=columns["labels"], **floats)
+    whole = Boxes3D.joined(parts)
+    names = ("centers", "sizes", "yaws", "velocities", "scores")
+    whole = replace(whole, **{name: getattr(whole, name).astype(np.float32) for name in names})
     return whole.select(np.argsort(-whole.scores, kind="stable"))

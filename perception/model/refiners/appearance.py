@@ -79,13 +79,10 @@ class Appearance(nn.Module):
     @torch.inference_mode()
     def refine(self, frame: Frame, boxes: Boxes3D) -> Boxes3D:
         """The boxes with labels, scores and headings as the cameras see them."""
-        order = np.argsort(-boxes.scores, kind="stable")
-        order = order[boxes.scores[order] >= self.settings.min_score][: self.settings.max_boxes]
-        cameras = {name: frame.cameras[name] for name in self.settings.cameras if name in frame.cameras}
-        looks = looks_at(boxes.select(order), cameras, self.settings.size, self.settings.margin)
-        if not len(looks.rows):
+        settings = self.settings
+        seen, looks = looks_at_best(frame, boxes, settings, settings.max_boxes, settings.size, settings.margin)
+        if not len(seen):
             return boxes
-        seen = order[looks.rows]
         kind, facing = self._judged(boxes.select(seen), looks)
         unseen = np.setdiff1d(np.arange(len(boxes)), seen)
         return self._joined(boxes.select(unseen), boxes.select(seen), kind, facing)
@@ -115,9 +112,19 @@ class Appearance(nn.Module):
             parts.append(
                 replace(labelled, labels=np.full(len(rows), label, np.int64), scores=scores.astype(seen.scores.dtype))
             )
-        names = ("centers", "sizes", "yaws", "velocities", "scores", "labels")
-        joined = replace(seen, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+        joined = Boxes3D.joined(parts)
         return joined.select(_best_of_each(joined, self.settings.max_overlap))
+
+
+def looks_at_best(
+    frame: Frame, boxes: Boxes3D, settings: Settings, most: int, size: int, margin: float
+) -> tuple[np.ndarray, Looks]:
+    """Of the best boxes, `most` of them, those that a camera sees: their rows (K,), best first, and the views."""
+    order = np.argsort(-boxes.scores, kind="stable")
+    order = order[boxes.scores[order] >= settings.min_score][:most]
+    cameras = {name: frame.cameras[name] for name in settings.cameras if name in frame.cameras}
+    looks = looks_at(boxes.select(order), cameras, size, margin)
+    return order[looks.rows], looks
 
 
 def _best_of_each(boxes: Boxes3D, max_overlap: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from calibration.errors import InputError
 from perception.config import parse_config
 from perception.detector import Detector
 from perception.model.network import Network
-from perception.model.refiners.appearance import Appearance, Settings, what_is_known
+from perception.model.refiners.appearance import Appearance, Settings, normalised, what_is_known
 from perception.nuscenes import CLASS_NAMES
 from perception.refining.collect import Lessons, lessons_of, what_they_are
 from perception.refining.train import RefinerTraining, augmented, refiner_training, train_refiner
@@ -118,9 +118,7 @@ def test_it_learns_what_things_are_and_where_their_front_is(tmp_path: Path) -> N
     said: list[str] = []
     train_refiner(model, painted(400, 0), settings, tmp_path / "last", lambda items, *_: items, said.append)
     lessons = painted(100, 7)
-    views, _ = lessons.images[:, 2:18, 2:18], None
-    from perception.model.refiners.appearance import normalised
-
+    views = lessons.images[:, 2:18, 2:18]
     with torch.inference_mode():
         arrays = (torch.from_numpy(array) for array in (lessons.known, lessons.heading))
         kind, facing = model(normalised(torch.from_numpy(np.ascontiguousarray(views))), *arrays)
