@@ -154,9 +154,8 @@ class DetectorConfig(Settings):
     @model_validator(mode="after")
     def _branches_are_whole(self) -> DetectorConfig:
         camera = ("images", "image_backbone", "image_neck")
-        unlifted = (
-            self.decoration is not None or self.head_sees_images
-        )  # image features are of use without a map of them
+        # Image features may be of use without a map of them.
+        unlifted = self.decoration is not None or self.head_sees_images
         lifted = not unlifted or any(getattr(self, name) is not None for name in ("view_transform", "late"))
         branches = {
             "LiDAR": ("points", "lidar_encoder"),
