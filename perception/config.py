@@ -148,7 +148,8 @@ class DetectorConfig(Settings):
     late: plugin("perception.model.late") = None  # the cameras get a decoder and head of their own, and boxes are fused
     bev_decoder: BevDecoderSettings
     head: plugin("perception.model.heads", required=True)
-    refiner: plugin("perception.model.refiners") = None  # looks at found boxes once more, in the full images
+    # They look at found boxes once more, one after the other, in the data as it was measured.
+    refiners: tuple[plugin("perception.model.refiners", required=True), ...] = ()
     training: Annotated[Any, BeforeValidator(_training_settings)] = None  # perception/training/settings.py
 
     @model_validator(mode="after")
@@ -180,6 +181,13 @@ class DetectorConfig(Settings):
             raise ValueError(f"expected a fuser where there are two branches and none where there is one, got {got}")
         return self
 
+    @model_validator(mode="after")
+    def _refiners_once(self) -> DetectorConfig:
+        names = [refiner.name for refiner in self.refiners]
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected each refiner once, got {', '.join(names)}")
+        return self
+
     @property
     def lifts_images(self) -> bool:
         return self.view_transform is not None
@@ -190,7 +198,7 @@ class DetectorConfig(Settings):
 
     @property
     def uses_cameras(self) -> bool:
-        """Whether the network has a camera branch; a refiner looks at images too, see `cameras`."""
+        """Whether the network has a camera branch; refiners may look at images too, see `cameras`."""
         return self.images is not None
 
     @property
@@ -202,7 +210,9 @@ class DetectorConfig(Settings):
     @property
     def cameras(self) -> tuple[str, ...]:
         """Every camera that the detector looks at."""
-        names = [*(self.images.cameras if self.images else ()), *(self.refiner.cameras if self.refiner else ())]
+        names = list(self.images.cameras if self.images else ())
+        for refiner in self.refiners:
+            names += getattr(refiner, "cameras", ())
         return tuple(dict.fromkeys(names))
 
     @property

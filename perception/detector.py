@@ -57,14 +57,14 @@ class Detector:
         A frame with nothing that this detector could look at, no image and no point in its range, gets no boxes.
         """
         found = self.found(frames)
-        if self.network.refiner is None:
-            return found
-        with autocast(self.device, self.precision):
-            return [self.network.refiner.refine(frame, boxes) for frame, boxes in zip(frames, found, strict=True)]
+        for refiner in self.network.refiners.values():
+            with autocast(self.device, self.precision):
+                found = [refiner.refine(frame, boxes) for frame, boxes in zip(frames, found, strict=True)]
+        return found
 
     @torch.inference_mode()
     def found(self, frames: Sequence[Frame]) -> list[Boxes3D]:
-        """The same before the refiner, if there is one, looks at them again."""
+        """The same before the refiners look at them again."""
         if not frames:
             return []
         batch = prepare(frames, self.config)

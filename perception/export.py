@@ -3,7 +3,7 @@
     OUT/images.onnx   images (N, 3, H, W), normalised, N as configured -> features, the image backbone and its neck
     OUT/bev.onnx      BEV maps (1, C, X, Y), of the camera, of the LiDAR or of both -> the head's raw outputs
     OUT/camera_bev.onnx  the same of the cameras' map alone, where the cameras have a head of their own
-    OUT/refiner.onnx     64 views, what is known of their boxes, their headings -> logits of kind and facing
+    OUT/appearance.onnx  64 views, what is known of their boxes, their headings -> logits of kind and facing
 
 Between the two lie the view transform's pooling and the sparse encoder, which have no ONNX operators; voxels come
 before them, and boxes are decoded behind.
@@ -91,8 +91,8 @@ def parts_of(detector: Detector) -> Iterator[Part]:
         yield _bev_part("camera_bev", BevPart(None, **network.camera_stream), camera)
         main = maps if network.fuser is not None else {"lidar_bev": maps["lidar_bev"]}
     yield _bev_part("bev", BevPart(network.fuser, network.bev_decoder, network.head), main)
-    if network.refiner is not None:
-        yield _refiner_part(network.refiner, chance)
+    if "appearance" in network.refiners:
+        yield _appearance_part(network.refiners["appearance"], chance)
 
 
 def _bev_part(name: str, module: BevPart, maps: dict[str, Tensor]) -> Part:
@@ -101,9 +101,9 @@ def _bev_part(name: str, module: BevPart, maps: dict[str, Tensor]) -> Part:
     return Part(name, module, maps, names)
 
 
-def _refiner_part(refiner: nn.Module, chance: torch.Generator) -> Part:
+def _appearance_part(refiner: nn.Module, chance: torch.Generator) -> Part:
     views, known, heading = refiner.example(VIEWS, chance)
-    return Part("refiner", refiner, {"views": views, "known": known, "heading": heading}, ("kind", "facing"))
+    return Part("appearance", refiner, {"views": views, "known": known, "heading": heading}, ("kind", "facing"))
 
 
 class ImagePart(nn.Module):

@@ -56,7 +56,7 @@ def calls_of(detector: Detector) -> list[Call]:
     if network.late is not None:
         calls += [Call(f"camera {stage}", network.camera_stream[name], "forward") for name, stage in STREAM.items()]
     calls.append(Call("decode boxes", network, "decode"))
-    return calls if network.refiner is None else [*calls, Call("refiner", network.refiner, "refine")]
+    return [*calls, *(Call(f"refiner {name}", part, "refine") for name, part in network.refiners.items())]
 
 
 def _camera_calls(branch: CameraBranch) -> list[Call]:

@@ -37,7 +37,8 @@ class LateOutputs:
 class Network(nn.Module):
     """Batch -> the head's raw outputs (or LateOutputs), of which `decode` makes boxes.
 
-    Branches the configuration leaves out are None. `refiner` is None or takes those boxes and the frame: see Detector.
+    Branches the configuration leaves out are None. `refiners` take those boxes and the frame, in
+    their order: see Detector.
     """
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -69,7 +70,7 @@ class Network(nn.Module):
             decoder = BevDecoder(self.camera_branch.out_channels, config.bev_decoder)
             head = config.head.build(decoder.out_channels, head_grid, config.classes)
             self.camera_stream = nn.ModuleDict({"bev_decoder": decoder, "head": head})
-        self.refiner = config.refiner.build(config.classes) if config.refiner is not None else None
+        self.refiners = nn.ModuleDict({refiner.name: refiner.build(config.classes) for refiner in config.refiners})
 
     def forward(self, batch: Batch) -> Any:
         if self._lidar_will_do(batch):

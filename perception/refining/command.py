@@ -1,75 +1,119 @@
-"""From a trained detector and a dataset to its refiner: what tools/train_refiner.py does."""
+"""From a trained detector and a dataset to one of its refiners: what tools/train_refiner.py does.
+
+A refiner called NAME is perception/model/refiners/NAME.py, and how it learns is perception/refining/NAME.py: there
+`Training` are its settings, `lessons_of(frame, boxes, refiner_settings)` gives `Lessons`, see
+perception/refining/lessons.py, and `Course(refiner, lessons, training)` is what perception/refining/train.py trains.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 
 from calibration.errors import InputError
 from calibration.files import write_atomically
+from calibration.spelling import did_you_mean
 from perception.checkpoints.native import Comparison, read_weights, require_complete, save_weights
 from perception.config import DetectorConfig
 from perception.detector import Detector
 from perception.model.inference import for_inference
 from perception.model.network import Network
-from perception.refining.collect import Lessons, collected
-from perception.refining.train import RefinerTraining, train_refiner
+from perception.refining.lessons import LessonArrays
+from perception.refining.train import Training, train_refiner, training_of
 from perception.sources.nuscenes import Source
 from perception.training.command import with_training
 from perception.training.data import open_split
 
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
-PREFIX = "refiner."
+
+
+def chosen_refiner(config: DetectorConfig, name: str | None) -> str:
+    """The refiner to train: that of this name, or the configuration's one; InputError where that is none."""
+    names = [refiner.name for refiner in config.refiners]
+    if not names:
+        raise InputError("configuration", "a section `refiners`", "none", "see perception/model/refiners/")
+    if name is None and len(names) == 1:
+        return names[0]
+    if name not in names:
+        fix = did_you_mean(name, names) if name is not None else f"say which: --refiner {' or '.join(names)}"
+        raise InputError("--refiner", "one of the configuration's refiners", repr(name), fix)
+    return name
+
+
+def training_settings(name: str, overrides: Sequence[str] = ()) -> Training:
+    """How this refiner learns, with "key=value" in place of defaults; InputError for what it doesn't know."""
+    return training_of(_how(name).Training, overrides)
 
 
 def train_refiner_on_nuscenes(
     config: DetectorConfig,
-    checkpoint: Path,  # of the detector; its refiner, if it has one, is made anew
+    name: str,  # of the refiner, see chosen_refiner
+    checkpoint: Path,  # of the detector, and of the refiners before this one
     roots: Sequence[Path],
     out: Path,
     *,
     version: str | None,
     split: str | None,  # None: the version's one training split
-    settings: RefinerTraining,
+    settings: Training,
     progress: Progress,
     say: Callable[[str], None],
 ) -> Path:
-    """Detect in the training split, look at what was found, learn from it -> the weights of detector and refiner.
+    """Detect in the training split, look at what was found, learn from it -> the checkpoint with this refiner.
 
-    A run that was interrupted goes on where it stopped. Raises InputError for a configuration without a refiner, and
-    for weights or data that can't be used.
+    A run that was interrupted goes on where it stopped. Raises InputError for weights or data that can't be used.
     """
-    if config.refiner is None:
-        raise InputError("configuration", "a section `refiner`", "none", "see perception/model/refiners/")
+    place = [refiner.name for refiner in config.refiners].index(name)
+    before = config.model_copy(update={"refiners": config.refiners[:place]})
+    weights = read_weights(checkpoint)
+    detector = Network(before)
+    needed = {key: tensor for key, tensor in weights.items() if key in detector.state_dict()}
+    require_complete(Comparison.of(detector, needed), str(checkpoint))
+    detector.load_state_dict(needed)
     torch.manual_seed(settings.seed)
-    network = Network(config)
-    weights = {name: tensor for name, tensor in read_weights(checkpoint).items() if not name.startswith(PREFIX)}
-    fresh = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(PREFIX)}
-    require_complete(Comparison.of(network, weights | fresh), str(checkpoint))
-    network.load_state_dict(weights | fresh)
-    network.refiner.backbone.load_pretrained()
+    refiner = config.refiners[place].build(config.classes)
+    if hasattr(refiner, "load_pretrained"):
+        refiner.load_pretrained()
     sources = [open_split(with_training(config), root, version, split) for root in roots]
-    _claim(out, config, checkpoint, sources, settings)
-    lessons = Lessons.joined([_lessons(network, config, source, out / "looks", progress) for source in sources])
-    say(f"{len(lessons)} views of boxes found in {sum(map(len, sources))} frames")
-    train_refiner(network.refiner, lessons, settings, out / "last.ckpt", progress, say)
+    folder = out / name
+    _claim(out, folder, before, config, checkpoint, sources, settings)
+    teacher = Detector(before, for_inference(deepcopy(detector)))
+    parts = [_lessons(teacher, config.refiners[place], source, folder, progress) for source in sources]
+    lessons = parts[0].joined(parts)
+    say(f"{len(lessons)} lessons of boxes found in {sum(map(len, sources))} frames")
+    train_refiner(_how(name).Course(refiner, lessons, settings), settings, out / "last.ckpt", progress, say)
+    prefix = f"refiners.{name}."
+    trained = {prefix + key: tensor for key, tensor in refiner.state_dict().items()}
+    kept = {key: tensor for key, tensor in weights.items() if not key.startswith(prefix)}
     path = out / "weights.safetensors"
-    save_weights(path, network.state_dict(), {"seed": str(settings.seed)})
+    save_weights(path, kept | trained, {"seed": str(settings.seed)})
     return path
 
 
+def _how(name: str) -> ModuleType:
+    return importlib.import_module(f"perception.refining.{name}")
+
+
 def _claim(
-    out: Path, config: DetectorConfig, checkpoint: Path, sources: Sequence[Source], settings: RefinerTraining
+    out: Path,
+    folder: Path,
+    before: DetectorConfig,
+    config: DetectorConfig,
+    checkpoint: Path,
+    sources: Sequence[Source],
+    settings: Training,
 ) -> None:
     """Write down whose work lies in `out`; InputError if it is another run's."""
     identity = {
-        "config": config.model_dump(mode="json", exclude={"training"}, serialize_as_any=True),
+        "config": before.model_dump(mode="json", exclude={"training"}, serialize_as_any=True),
+        "refiner": config.refiners[len(before.refiners)].model_dump(mode="json"),
         "checkpoint": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         "data": [hashlib.sha256("\n".join(source.tokens).encode()).hexdigest() for source in sources],
         "settings": settings.model_dump(mode="json"),
@@ -78,17 +122,18 @@ def _claim(
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise InputError(str(out), "a folder of its own", "another run's", "choose another --out, or remove it")
     try:
-        (out / "looks").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
     write_atomically(path, text)
 
 
-def _lessons(network: Network, config: DetectorConfig, source: Source, folder: Path, progress: Progress) -> Lessons:
-    remaining = [token for token in source.tokens if not (folder / f"{token}.npz").is_file()]
-    if remaining:
-        detector = Detector(config, for_inference(deepcopy(network)))
-        frames = map(source.frame, progress(remaining, len(remaining), "looking at what is found"))
-        for _ in collected(detector, config.refiner, frames, folder):
-            pass
-    return Lessons.joined([Lessons.load(folder / f"{token}.npz") for token in source.tokens])
+def _lessons(teacher: Detector, refiner: Any, source: Source, folder: Path, progress: Progress) -> LessonArrays:
+    """What each frame teaches, detected now or found in its file."""
+    how = _how(refiner.name)
+    files = {token: folder / f"{token}.npz" for token in source.tokens}
+    remaining = [token for token, file in files.items() if not file.is_file()]
+    for token in progress(remaining, len(remaining), "looking at what is found") if remaining else ():
+        frame = source.frame(token)
+        how.lessons_of(frame, teacher(frame), refiner).save(files[token])
+    return how.Lessons.joined([how.Lessons.load(file) for file in files.values()])

@@ -76,8 +76,9 @@ def train_on_nuscenes(
 
 
 def with_training(config: DetectorConfig) -> DetectorConfig:
-    """The configuration with a `training` section, all defaults if it has none; InputError for one that can't be."""
-    config = config.model_copy(update={"training": config.training or TrainingSettings()})
+    """The configuration as it is trained: with a `training` section, all defaults if it has none, and without refiners,
+    which learn from what the detector finds. InputError for one that can't be."""
+    config = config.model_copy(update={"training": config.training or TrainingSettings(), "refiners": ()})
     if config.training.paste is not None and config.uses_cameras:
         got = "a detector with cameras, whose images would show nothing of what is pasted"
         raise InputError("training.paste", "a LiDAR detector", got, "leave it out, or train the LiDAR branch first")

@@ -44,11 +44,11 @@ def test_another_runtime_computes_the_same(
 
 def test_streams_of_their_own_and_the_refiner_are_files_too(tmp_path: Path) -> None:
     data = tiny_data() | {"late": {"name": "fallback"}, "head": HEADS["centerpoint"]}
-    data["refiner"] = {"name": "appearance", "size": 32, "out_stage": 1, "hidden": 16}
+    data["refiners"] = [{"name": "appearance", "size": 32, "out_stage": 1, "hidden": 16}]
     del data["fuser"]
     config = parse_config(data)
     exported = export(Detector(config, tiny_network(config)), tmp_path, print)
-    assert [one.path.name for one in exported] == ["images.onnx", "camera_bev.onnx", "bev.onnx", "refiner.onnx"]
+    assert [one.path.name for one in exported] == ["images.onnx", "camera_bev.onnx", "bev.onnx", "appearance.onnx"]
     assert all(one.difference < 1e-4 for one in exported)
 
 

@@ -25,8 +25,10 @@ def place(tmp_path: Path) -> Path:
     write_nuscenes(tmp_path / "nuscenes", scenes=2, sweeps=1)
     data = tiny_data(cameras=False, head="centerpoint")
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump(data))
-    refiner = {"name": "appearance", "size": 32, "out_stage": 1, "hidden": 16, "min_score": 0.0}
-    (tmp_path / "refined.yaml").write_text(yaml.safe_dump({**data, "refiner": refiner}))
+    motion = {"name": "motion", "cells": 64, "cell": 0.5, "bins": 4, "hidden": 8, "step": [4.0, 4.0], "min_score": 0.0}
+    appearance = {"name": "appearance", "size": 32, "out_stage": 1, "hidden": 16, "min_score": 0.0}
+    for name, refiners in {"refined": [appearance], "both": [motion, appearance]}.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**data, "refiners": refiners}))
     torch.manual_seed(0)
     save_weights(tmp_path / "plain.safetensors", Network(load_config(tmp_path / "plain.yaml")).state_dict())
     return tmp_path
@@ -34,7 +36,7 @@ def place(tmp_path: Path) -> Path:
 
 def train(place: Path, *more: str, config: str = "refined.yaml", **how: object) -> Finished:
     arguments = (place / config, "--data", place / "nuscenes", "--version", VERSION, "--out", place / "out")
-    arguments += ("--checkpoint", place / "plain.safetensors", "epochs=1", "epoch_views=8", "batch_size=4")
+    arguments += ("--checkpoint", place / "plain.safetensors", "epochs=1", "epoch_lessons=8", "batch_size=4")
     return run_tool("train_refiner", *arguments, *more, **how)
 
 
@@ -48,9 +50,30 @@ def test_the_detector_loads_what_was_trained(place: Path, capsys, monkeypatch) -
     assert len(detector(frame))
 
 
+def test_one_refiner_is_trained_after_the_other(place: Path, capsys, monkeypatch) -> None:
+    first = train(place, "--refiner", "motion", config="both.yaml", capture=capsys, monkeypatch=monkeypatch)
+    assert first.code == 0, first.stderr
+    (place / "out").rename(place / "motion")
+    checkpoint = ("--checkpoint", place / "motion/weights.safetensors")  # instead of the detector's
+    second = train(
+        place, "--refiner", "appearance", *checkpoint, config="both.yaml", capture=capsys, monkeypatch=monkeypatch
+    )
+    assert second.code == 0, second.stderr
+    both, motion = (read_weights(place / name / "weights.safetensors") for name in ("out", "motion"))
+    assert all(torch.equal(both[name], tensor) for name, tensor in motion.items())
+    load_detector(place / "both.yaml", place / "out/weights.safetensors")
+
+
 @pytest.mark.parametrize(
     ("more", "config", "word"),
-    [((), "plain.yaml", "refiner"), (("epoch=1",), "refined.yaml", "epoch"), (("--split", "no"), "refined.yaml", "no")],
+    [
+        ((), "plain.yaml", "refiners"),
+        ((), "both.yaml", "--refiner motion or appearance"),
+        (("--refiner", "apearance"), "both.yaml", "appearance"),
+        (("--refiner", "appearance"), "both.yaml", "refiners.motion"),
+        (("epoch=1",), "refined.yaml", "epoch"),
+        (("--split", "no"), "refined.yaml", "no"),
+    ],
 )
 def test_bad_input_ends_in_one_line(place: Path, capsys, monkeypatch, more, config, word) -> None:
     done = train(place, *more, config=config, capture=capsys, monkeypatch=monkeypatch)

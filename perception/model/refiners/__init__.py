@@ -1,5 +1,6 @@
-"""Refiners, one a file: what looks at found boxes once more, in the images as they were taken.
+"""Refiners, one a file: what looks at found boxes once more, in the data as it was measured.
 
-`Settings(name=...).build(classes)` gives a module. Contract: `refine(frame, boxes)` with the frame's cameras and boxes
-in its lidar frame -> boxes in that frame, of which those that no camera sees are as they were.
+`Settings(name=...).build(classes)` gives a module. Contract: `refine(frame, boxes)` with the frame's sensors and boxes
+in its lidar frame -> boxes in that frame, of which those it can say nothing about are as they were. A refiner's
+settings have `cameras` if it looks at images. How it learns is the file of its name in perception/refining/.
 """

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     max_boxes: int = 200  # looked at a frame, the best
     weight: float = Field(0.7, ge=0, le=1)  # of the second opinion's logarithm in the score
     second_label: float = 0.15  # other classes at least as probable are handed on too
+    standing: float | None = None  # m/s: faster boxes keep their heading, which a `motion` refiner before knows better
     max_overlap: float = 0.2  # of two boxes of a class that overlap more the worse one goes
 
     def build(self, classes: tuple[str, ...]) -> Appearance:
@@ -62,6 +63,10 @@ class Appearance(nn.Module):
         self.judge = nn.Sequential(nn.Linear(settings.hidden + known, settings.hidden), nn.ReLU(inplace=True))
         self.kind = nn.Linear(settings.hidden, len(classes) + 1)  # the last is background
         self.facing = nn.Linear(settings.hidden, 2)
+
+    def load_pretrained(self) -> None:
+        """Start from ImageNet's weights."""
+        self.backbone.load_pretrained()
 
     def forward(self, views: Tensor, known: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
         """views (K, 3, S, S) normalised; known (K, classes + GEOMETRY); heading (K, 2), cosine and sine of the box's
@@ -101,6 +106,8 @@ class Appearance(nn.Module):
 
     def _joined(self, unseen: Boxes3D, seen: Boxes3D, kind: np.ndarray, facing: np.ndarray) -> Boxes3D:
         wrong = facing < 0
+        if self.settings.standing is not None:
+            wrong &= ~(np.linalg.norm(seen.velocities, axis=1) > self.settings.standing)
         yaws = np.where(wrong, (seen.yaws + 2 * math.pi) % (2 * math.pi) - math.pi, seen.yaws).astype(seen.yaws.dtype)
         seen = replace(seen, yaws=yaws)
         weight, parts = self.settings.weight, [unseen]

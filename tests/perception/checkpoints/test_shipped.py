@@ -88,7 +88,7 @@ def test_the_detectors_that_come_with_the_project_load_and_say_how_they_were_mad
     detector = load_detector(config)
     assert detector.config == load_config(config)
     facts = about(checkpoint_of(config))
-    command = "train_refiner" if detector.network.refiner is not None else "train"
+    command = "train_refiner" if detector.network.refiners else "train"
     assert f"tools/{command}.py configs/{name}.yaml" in facts["made_by"]
     assert 0 < float(facts["mAP"]) < 1
     assert 0 < float(facts["NDS"]) < 1

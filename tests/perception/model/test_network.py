@@ -236,7 +236,7 @@ def test_the_light_detectors_fit_each_other():
         for name in ("lidar", "camera", "fusion", "fusion_maps"):
             networks[name] = Network(load_config(CHECKOUT / "configs" / f"sim_{name}.yaml")).state_dict()
     streams = {name.removeprefix("camera_stream.") for name in networks["fusion"]}
-    assert set(networks["lidar"]) | set(networks["camera"]) == {n for n in streams if not n.startswith("refiner.")}
+    assert set(networks["lidar"]) | set(networks["camera"]) == {n for n in streams if not n.startswith("refiners.")}
     fused = networks["fusion_maps"]
     assert set(networks["lidar"]) <= set(fused)
     shared = [name for name in networks["camera"] if name.startswith(("camera_branch.backbone", "camera_branch.neck"))]

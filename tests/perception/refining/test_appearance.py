@@ -1,7 +1,8 @@
-"""A refiner: what it learns, what it changes, and what it leaves as it was."""
+"""The refiner that looks at images: what it learns, what it changes, and what it leaves as it was."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from perception.detector import Detector
 from perception.model.network import Network
 from perception.model.refiners.appearance import Appearance, Settings, normalised, what_is_known
 from perception.nuscenes import CLASS_NAMES
-from perception.refining.collect import Lessons, lessons_of, what_they_are
-from perception.refining.train import RefinerTraining, augmented, refiner_training, train_refiner
+from perception.refining.appearance import Course, Lessons, Training, augmented, lessons_of, what_they_are
+from perception.refining.train import train_refiner, training_of
 from perception.types import Boxes3D, Truth
 from tests.perception.training.scenes import random_boxes, scene
 from tests.tiny import tiny_data, tiny_frame
@@ -71,6 +72,16 @@ def test_with_no_weight_scores_of_the_best_label_are_the_detectors() -> None:
     assert set(np.float32(refined.scores)) <= set(boxes.scores)
 
 
+def test_fast_boxes_keep_their_heading() -> None:
+    boxes = found()
+    fast = replace(boxes, velocities=np.full((len(boxes), 2), 5.0, np.float32))
+    refined = refiner(standing=1.0).refine(tiny_frame(), fast)
+    rows = [np.nonzero((boxes.centers == center).all(axis=1))[0][0] for center in refined.centers]
+    np.testing.assert_array_equal(refined.yaws, fast.yaws[rows])
+    slow = replace(boxes, velocities=np.zeros((len(boxes), 2), np.float32))
+    same(refiner(standing=1.0).refine(tiny_frame(), slow), refiner().refine(tiny_frame(), slow))
+
+
 def test_a_box_is_what_is_annotated_there_and_faces_as_it_does() -> None:
     truth = random_boxes(4, 1)
     shifted = replace(
@@ -114,9 +125,10 @@ def painted(count: int, seed: int) -> Lessons:
 
 def test_it_learns_what_things_are_and_where_their_front_is(tmp_path: Path) -> None:
     model = refiner()
-    settings = RefinerTraining(epochs=3, epoch_views=1280, batch_size=32, learning_rate=0.02, frozen_stages=0)
+    settings = Training(epochs=3, epoch_lessons=1280, batch_size=32, learning_rate=0.02, frozen_stages=0)
     said: list[str] = []
-    train_refiner(model, painted(400, 0), settings, tmp_path / "last", lambda items, *_: items, said.append)
+    course = Course(model, painted(400, 0), settings)
+    train_refiner(course, settings, tmp_path / "last", lambda items, *_: items, said.append)
     lessons = painted(100, 7)
     views = lessons.images[:, 2:18, 2:18]
     with torch.inference_mode():
@@ -129,19 +141,21 @@ def test_it_learns_what_things_are_and_where_their_front_is(tmp_path: Path) -> N
 
 def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     lessons = painted(60, 0)
-    settings = RefinerTraining(epochs=2, epoch_views=64, batch_size=16, frozen_stages=1)
-    whole, halved = refiner(), refiner()
-    train_refiner(whole, lessons, settings, tmp_path / "whole", lambda items, *_: items, lambda text: None)
+    settings = Training(epochs=2, epoch_lessons=64, batch_size=16, frozen_stages=1)
+
+    def train(model: Appearance, state: str, progress: Callable = lambda items, *_: items) -> None:
+        train_refiner(Course(model, lessons, settings), settings, tmp_path / state, progress, lambda text: None)
 
     def stopping(items, total, what):
         if what.startswith("epoch 2"):
             raise KeyboardInterrupt
         return items
 
+    whole, halved, again = refiner(), refiner(), refiner()
+    train(whole, "whole")
     with pytest.raises(KeyboardInterrupt):
-        train_refiner(halved, lessons, settings, tmp_path / "halved", stopping, lambda text: None)
-    again = refiner()
-    train_refiner(again, lessons, settings, tmp_path / "halved", lambda items, *_: items, lambda text: None)
+        train(halved, "halved", stopping)
+    train(again, "halved")
     for name, tensor in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], tensor, rtol=0, atol=0)
 
@@ -159,7 +173,7 @@ def test_lessons_survive_their_file(tmp_path: Path) -> None:
 
 def test_a_detector_has_its_boxes_refined() -> None:
     data = tiny_data(cameras=False, head="centerpoint")
-    data["refiner"] = {"name": "appearance", "size": 16, "out_stage": 1, "hidden": 16, "min_score": 0.0}
+    data["refiners"] = [{"name": "appearance", "size": 16, "out_stage": 1, "hidden": 16, "min_score": 0.0}]
     config = parse_config(data)
     assert config.cameras
     torch.manual_seed(0)
@@ -174,6 +188,6 @@ def test_a_detector_has_its_boxes_refined() -> None:
 
 
 def test_settings_it_does_not_know_are_refused() -> None:
-    assert refiner_training(["epochs=3"]).epochs == 3
+    assert training_of(Training, ["epochs=3"]).epochs == 3
     with pytest.raises(InputError, match="epoch"):
-        refiner_training(["epoch=3"])
+        training_of(Training, ["epoch=3"])

@@ -1,0 +1,281 @@
+"""Where found boxes go, read off the ages of the points around them; and so which of their ends is the front.
+
+A detector's map averages over what half a second of clouds shows of a thing, and its regression of velocities learns
+from the few things of the training set that move. Here each box's surroundings are drawn as a trail: points by place
+along a way and by age, where what moves leaves slanted stripes. Straightened for each speed that could be, the trail of
+the right one no longer changes with age, and a small network that sees one straightened trail at a time says how right
+it looks: the same for every speed, so that a thing at one speed teaches about all. Candidates warped by hypothesis and
+compared are the cost volumes of stereo (Kendall et al., "End-to-end learning of geometry and context for deep stereo
+regression", ICCV 2017); speeds from clouds of several ages as in Luo et al., "Fast and Furious", CVPR 2018.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from perception.config import Settings as BaseSettings
+from perception.types import Boxes3D, Frame
+
+GEOMETRY = 6  # numbers about a way, beside the box's label
+AT_ONCE = 32  # trails
+ABOVE_M, OVER_M = 0.25, 0.2  # points count from above the box's bottom, not to be the road's, to over its top
+SHELF_M = 4.0  # side of the squares that points are sorted into
+ROUNDING_M_S = 1.0  # speeds so near to the likeliest have a say in the mean
+
+
+class Settings(BaseSettings):
+    """Which boxes are looked at, how finely, and which speeds could be."""
+
+    name: Literal["motion"] = "motion"
+    # Classes that go where they point; and those small enough to go anywhere, which get a second trail across.
+    along: tuple[str, ...] = ("car", "truck", "construction_vehicle", "bus", "trailer", "motorcycle")
+    anywhere: tuple[str, ...] = ("bicycle", "pedestrian")
+    min_score: float = 0.1  # boxes below it aren't looked at
+    max_boxes: int = Field(100, ge=1)  # looked at a frame, the best
+    spans: int = Field(10, ge=2)  # of age, each span_s long; older points don't count
+    span_s: float = Field(0.05, gt=0)
+    cell: float = Field(0.125, gt=0)  # m, along the way
+    cells: int = Field(320, ge=8)
+    layers: int = Field(1, ge=1)  # in height
+    bins: int = Field(16, ge=2)  # that a straightened trail has from end to end of the box
+    margin: tuple[float, float] = (0.3, 0.7)  # m beside the box; of `along` and of `anywhere`, as below
+    fastest: tuple[float, float] = (22.0, 8.0)  # m/s, either way
+    step: tuple[float, float] = (1.0, 0.5)  # m/s, between candidates
+    hidden: int = 96
+    sure: float = Field(0.0, ge=0, le=1)  # what less is said with leaves the detector's velocity
+    turning: float = 1.0  # m/s: what is faster has its front where it goes
+
+    @model_validator(mode="after")
+    def _once(self) -> Settings:
+        both = set(self.along) & set(self.anywhere)
+        if both:
+            raise ValueError(f"expected each class in along or in anywhere, got {', '.join(sorted(both))} in both")
+        return self
+
+    def build(self, classes: tuple[str, ...]) -> Motion:
+        return Motion(self, classes)
+
+
+@dataclass(frozen=True)
+class Ways:
+    """K straight ways through the middle of boxes."""
+
+    rows: np.ndarray  # (K,) int64, the box
+    angles: np.ndarray  # (K,) [rad], where the way leads
+    lengths: np.ndarray  # (K,) [m], of the box along the way
+    widths: np.ndarray  # (K,) and across it
+    anywhere: np.ndarray  # (K,) bool, whether the box may leave the way
+    across: np.ndarray  # (K,) bool, whether the way crosses the box's heading
+
+
+class Motion(nn.Module):
+    """Trails with what is known of their ways -> how right each speed looks."""
+
+    def __init__(self, settings: Settings, classes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.settings, self.classes = settings, classes
+        width = settings.spans * settings.layers * settings.bins
+        self.trail = nn.Linear(width, settings.hidden)
+        self.known = nn.Linear(len(classes) + GEOMETRY + 1, settings.hidden)  # the last is the speed's size
+        self.judge = nn.Sequential(
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Linear(settings.hidden, settings.hidden),
+            nn.ReLU(),
+            nn.Linear(settings.hidden, 1),
+        )
+
+    def forward(self, trails: Tensor, lengths: Tensor, known: Tensor, speeds: Tensor) -> Tensor:
+        """trails (K, spans * layers, cells), counts; lengths (K,) [m]; known (K, classes + GEOMETRY); speeds (S,) [m/s]
+        -> logits (K, S)."""
+        straight = self.trail(straightened(trails, lengths, speeds, self.settings))
+        size = (speeds.abs() / 10).expand(len(known), -1)[..., None]
+        about = self.known(torch.cat([known[:, None].expand(-1, len(speeds), -1), size], dim=2))
+        return self.judge(straight + about)[..., 0]
+
+    def speeds(self, anywhere: bool) -> Tensor:
+        """The candidates (S,) [m/s]."""
+        fastest, step = self.settings.fastest[anywhere], self.settings.step[anywhere]
+        count = math.floor(fastest / step)
+        return torch.arange(-count, count + 1, device=self.trail.weight.device) * step
+
+    @torch.inference_mode()
+    def refine(self, frame: Frame, boxes: Boxes3D) -> Boxes3D:
+        """The boxes with other velocities, and with their fronts where they go."""
+        ways = ways_of(boxes, self.settings)
+        if frame.cloud is None or not len(ways.rows):
+            return boxes
+        trails = trails_of(frame.cloud.points, boxes, ways, self.settings)
+        speed, sure = self._judged(trails, ways, known_of(boxes, ways, trails))
+        return _moved(boxes, ways, speed, sure, self.settings)
+
+    def _judged(self, trails: np.ndarray, ways: Ways, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Speed along each way (K,) [m/s], and how sure that is (K,)."""
+        device = self.trail.weight.device
+        speed, sure = np.zeros((2, len(trails)), np.float32)
+        for anywhere in (False, True):
+            speeds, members = self.speeds(anywhere), np.nonzero(ways.anywhere == anywhere)[0]
+            for start in range(0, len(members), AT_ONCE):
+                part = members[start : start + AT_ONCE]
+                lengths = torch.from_numpy(ways.lengths[part].astype(np.float32)).to(device)
+                counts, about = (torch.from_numpy(a[part]).to(device) for a in (trails, known))
+                mean, mass = likeliest(self(counts.float(), lengths, about, speeds).float(), speeds)
+                speed[part], sure[part] = mean.cpu().numpy(), mass.cpu().numpy()
+        return speed, sure
+
+
+def ways_of(boxes: Boxes3D, settings: Settings) -> Ways:
+    """The ways along, and of small things across, the best of the boxes."""
+    kinds = np.array([(name in settings.along) + 2 * (name in settings.anywhere) for name in boxes.class_names])
+    order = np.argsort(-boxes.scores, kind="stable")
+    order = order[(boxes.scores[order] >= settings.min_score) & (kinds[boxes.labels[order]] > 0)][: settings.max_boxes]
+    small = order[kinds[boxes.labels[order]] == 2]
+    rows = np.concatenate([order, small])
+    across = np.arange(len(rows)) >= len(order)
+    length, width = boxes.sizes[rows, 0], boxes.sizes[rows, 1]
+    return Ways(
+        rows,
+        boxes.yaws[rows] + np.where(across, math.pi / 2, 0),
+        np.where(across, width, length),
+        np.where(across, length, width),
+        kinds[boxes.labels[rows]] == 2,
+        across,
+    )
+
+
+def trails_of(points: np.ndarray, boxes: Boxes3D, ways: Ways, settings: Settings) -> np.ndarray:
+    """How many of the points (N, 5) lie at each place of each way, by age and height: (K, spans * layers, cells) uint8,
+    255 at most. Cell `cells` / 2 begins at the box's middle."""
+    trails = np.zeros((len(ways.rows), settings.spans * settings.layers * settings.cells), np.uint8)
+    shelves = Shelves(points, boxes, ways, settings)
+    for row, trail in enumerate(trails):
+        place = shelves.places(row)
+        place = place[place >= 0]
+        trail[:] = np.minimum(np.bincount(place, minlength=len(trail)), 255)
+    return trails.reshape(len(trails), -1, settings.cells)
+
+
+class Shelves:
+    """Points sorted into squares, so that those near a way are found without a look at all others."""
+
+    def __init__(self, points: np.ndarray, boxes: Boxes3D, ways: Ways, settings: Settings) -> None:
+        self.boxes, self.ways, self.settings = boxes, ways, settings
+        self.bottoms = boxes.centers[:, 2] - boxes.sizes[:, 2] / 2
+        lowest = (self.bottoms[ways.rows] + ABOVE_M).min() if len(ways.rows) else np.inf
+        age = np.rint(points[:, 4] / settings.span_s)
+        taken = np.nonzero((points[:, 2] > lowest) & (age < settings.spans))[0]
+        self.reach = max(1.0, np.abs(points[taken, :2]).max(initial=0)) + SHELF_M
+        self.side = math.ceil(2 * self.reach / SHELF_M)
+        shelf = self._shelf(points[taken, :2])
+        order = np.argsort(shelf[:, 0] * self.side + shelf[:, 1], kind="stable")
+        self.rows = taken[order]  # of the cloud
+        self.points, self.span = points[self.rows], age[self.rows].astype(np.int64)
+        sorted_shelves = (shelf[:, 0] * self.side + shelf[:, 1])[order]
+        self.starts = np.searchsorted(sorted_shelves, np.arange(self.side**2 + 1))
+
+    def _shelf(self, xy: np.ndarray) -> np.ndarray:
+        return np.clip(((xy + self.reach) / SHELF_M).astype(np.int64), 0, self.side - 1)
+
+    def near(self, way: int) -> np.ndarray:
+        """Rows of `points` that may lie on the way."""
+        settings, ways = self.settings, self.ways
+        anywhere = int(ways.anywhere[way])
+        far = ways.lengths[way] / 2 + _margin(ways.lengths[way]) + settings.fastest[anywhere] * self.oldest_s
+        far = min(far, settings.cells * settings.cell / 2)
+        side = ways.widths[way] / 2 + settings.margin[anywhere]
+        lead = np.abs([math.cos(ways.angles[way]), math.sin(ways.angles[way])])
+        half, middle = lead * far + lead[::-1] * side, self.boxes.centers[ways.rows[way], :2]
+        (left, low), (right, high) = self._shelf(np.stack([middle - half, middle + half]))
+        rows = np.arange(left, right + 1) * self.side
+        pairs = zip(self.starts[rows + low], self.starts[rows + high + 1], strict=True)
+        return np.concatenate([np.arange(start, end) for start, end in pairs])
+
+    @property
+    def oldest_s(self) -> float:
+        """The age of the oldest span."""
+        return (self.settings.spans - 1) * self.settings.span_s
+
+    def places(self, way: int, near: np.ndarray | None = None) -> np.ndarray:
+        """Where in the way's flat trail the near points belong, -1 for those that aren't on the way."""
+        near = self.near(way) if near is None else near
+        settings, box = self.settings, self.ways.rows[way]
+        points, angle = self.points[near], self.ways.angles[way]
+        apart = points[:, :2] - self.boxes.centers[box, :2]
+        along = apart[:, 0] * math.cos(angle) + apart[:, 1] * math.sin(angle)
+        beside = np.abs(apart[:, 1] * math.cos(angle) - apart[:, 0] * math.sin(angle))
+        above, height = points[:, 2] - self.bottoms[box], max(self.boxes.sizes[box, 2], 0.5)
+        cell = np.floor(along / settings.cell).astype(np.int64) + settings.cells // 2
+        side = self.ways.widths[way] / 2 + settings.margin[int(self.ways.anywhere[way])]
+        on = (beside < side) & (above > ABOVE_M) & (above < height + OVER_M) & (cell >= 0) & (cell < settings.cells)
+        layer = np.clip((above / height * settings.layers).astype(np.int64), 0, settings.layers - 1)
+        return np.where(on, (self.span[near] * settings.layers + layer) * settings.cells + cell, -1)
+
+
+def known_of(boxes: Boxes3D, ways: Ways, trails: np.ndarray) -> np.ndarray:
+    """What is known of each way (K, classes + GEOMETRY) float32."""
+    label = np.zeros((len(ways.rows), len(boxes.class_names)), np.float32)
+    label[np.arange(len(ways.rows)), boxes.labels[ways.rows]] = 1
+    columns = [
+        np.log(np.maximum(ways.lengths, 0.05)),
+        np.log(np.maximum(ways.widths, 0.05)),
+        boxes.sizes[ways.rows, 2] / 2,
+        np.linalg.norm(boxes.centers[ways.rows, :2], axis=1) / 30,
+        ways.across,
+        np.log1p(trails.sum(axis=(1, 2), dtype=np.int64)) / 5,
+    ]
+    return np.concatenate([label, np.stack(columns, axis=1).astype(np.float32)], axis=1)
+
+
+def straightened(trails: Tensor, lengths: Tensor, speeds: Tensor, settings: Settings) -> Tensor:
+    """Each trail as it were if its box stood, had it that speed: (K, S, spans * layers * bins), logarithms of counts.
+
+    The bins go from end to end of the box and a little beyond. A count of a bin is the difference of two running sums,
+    taken where the bin's edges were at that age, between cells linearly: nothing is lost or counted twice.
+    """
+    sums = F.pad(trails.cumsum(dim=2), (1, 0))
+    half = lengths / 2 + torch.clamp(MARGIN_SHARE * lengths, min=MARGIN_M)
+    edges = torch.linspace(-1, 1, settings.bins + 1, device=trails.device) * half[:, None]
+    ages = (torch.arange(settings.spans, device=trails.device) * settings.span_s).repeat_interleave(settings.layers)
+    were = edges[:, None, None, :] - (speeds[:, None] * ages)[None, :, :, None]
+    cell = (were / settings.cell + settings.cells // 2).clamp(0, settings.cells - 1e-3)
+    left = cell.long()
+    sums = sums[:, None].expand(-1, len(speeds), -1, -1)
+    below, above = sums.gather(3, left), sums.gather(3, left + 1)
+    return torch.log1p(torch.lerp(below, above, cell - left).diff(dim=3).clamp(min=0)).flatten(2)
+
+
+MARGIN_M, MARGIN_SHARE = 0.8, 0.15  # beyond the box's ends: at least, and of its length
+
+
+def _margin(length: float) -> float:
+    return max(MARGIN_M, MARGIN_SHARE * length)
+
+
+def likeliest(logits: Tensor, speeds: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (K, S) -> the mean of the speeds near to the likeliest (K,) [m/s], and their probability (K,)."""
+    near = (speeds - speeds[logits.argmax(dim=1)][:, None]).abs() <= ROUNDING_M_S
+    chances = logits.softmax(dim=1) * near
+    mass = chances.sum(dim=1)
+    return (chances * speeds).sum(dim=1) / mass, mass
+
+
+def _moved(boxes: Boxes3D, ways: Ways, speed: np.ndarray, sure: np.ndarray, settings: Settings) -> Boxes3D:
+    count = len(boxes)
+    velocity, least = np.zeros((count, 2)), np.zeros(count)
+    np.add.at(velocity, ways.rows, speed[:, None] * np.stack([np.cos(ways.angles), np.sin(ways.angles)], axis=1))
+    least[ways.rows] = 1
+    np.minimum.at(least, ways.rows, sure)
+    told = (least > 0) & (least >= settings.sure)
+    velocities = np.where(told[:, None], velocity, boxes.velocities).astype(boxes.velocities.dtype)
+    fast = told & (np.linalg.norm(velocity, axis=1) > settings.turning)
+    goes = np.arctan2(velocity[:, 1], velocity[:, 0])
+    yaws = np.where(fast, goes, boxes.yaws).astype(boxes.yaws.dtype)
+    return replace(boxes, velocities=velocities, yaws=yaws)

@@ -1,0 +1,128 @@
+"""How perception/model/refiners/appearance.py learns: views of found boxes, and what they really are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from perception.model.refiners.appearance import Appearance, Settings, looks_at_best, normalised, what_is_known
+from perception.refining.lessons import LessonArrays, nearest_truth
+from perception.refining.train import Sums
+from perception.refining.train import Training as BaseTraining
+from perception.types import Boxes3D, Frame, Truth
+
+MOST = 200  # boxes of a frame, though a refiner may look at fewer: worse ones teach what is nothing
+ROOM = 1.25  # of a collected view, against what the refiner sees: for shifts and scales
+
+
+class Training(BaseTraining):
+    """How it learns; half the learning rate is for the image network."""
+
+    facing_weight: float = Field(1.5, ge=0)  # of the loss about headings, beside that about classes
+    rarity: float = Field(0.5, ge=0, le=1)  # views of a class are drawn as often as its count to the power 1 - rarity
+    frozen_stages: int = Field(1, ge=0)  # of the image network, with its stem: they stay as ImageNet made them
+    label_smoothing: float = Field(0.05, ge=0, lt=1)
+
+
+@dataclass(frozen=True)
+class Lessons(LessonArrays):
+    """K views of boxes."""
+
+    images: np.ndarray  # (K, R, R, 3) uint8
+    known: np.ndarray  # (K, classes + GEOMETRY) float32
+    heading: np.ndarray  # (K, 2) float32
+    kind: np.ndarray  # (K,) int64, the class, or the number of classes for what is nothing
+    facing: np.ndarray  # (K,) int64: 1, 0 where the front is at the other end, -1 unknown
+
+
+def lessons_of(frame: Frame, boxes: Boxes3D, settings: Settings) -> Lessons:
+    """What a frame with truth teaches about the boxes found in it."""
+    size = round(settings.size * ROOM)
+    margin = ((1 + 2 * settings.margin) * ROOM - 1) / 2
+    rows, looks = looks_at_best(frame, boxes, settings, MOST, size, margin)
+    seen = boxes.select(rows)
+    known, heading = what_is_known(seen, looks)
+    kind, facing = what_they_are(seen, frame.truth)
+    return Lessons(looks.images, known, heading, kind, facing)
+
+
+def what_they_are(boxes: Boxes3D, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
+    """Class (K,) of what is nearest to each box, background if nothing is near; and whether its heading is right."""
+    kind, facing = np.full(len(boxes), len(boxes.class_names)), np.full(len(boxes), -1)
+    nearest, there = nearest_truth(boxes, truth)
+    if not there.any():
+        return kind, facing
+    kind[there] = truth.boxes.labels[nearest[there]]
+    agree = np.cos(boxes.yaws - truth.boxes.yaws[nearest])
+    fronted = there & (np.abs(agree) > 0.5)
+    facing[fronted] = agree[fronted] > 0
+    for name in ("barrier", "traffic_cone"):
+        if name in boxes.class_names:
+            facing[kind == boxes.class_names.index(name)] = -1
+    return kind, facing
+
+
+class Course:
+    """Views drawn so that rare classes count, shifted, mirrored, in other light: a perception.refining.train.Course."""
+
+    def __init__(self, refiner: Appearance, lessons: Lessons, settings: Training) -> None:
+        self.refiner, self.lessons, self.settings = refiner, lessons, settings
+        self._frozen = [refiner.backbone.stem, *refiner.backbone.stages[: settings.frozen_stages]]
+        for part in self._frozen:
+            part.requires_grad_(False)
+
+    def parameter_groups(self) -> list[dict]:
+        looking = [p for p in self.refiner.backbone.parameters() if p.requires_grad]
+        judging = [p for name, p in self.refiner.named_parameters() if not name.startswith("backbone.")]
+        rate = self.settings.learning_rate
+        return [{"params": looking, "lr": rate / 2}, {"params": judging, "lr": rate}]
+
+    def begin(self) -> None:
+        self.refiner.train()
+        for part in self._frozen:
+            part.eval()
+
+    def chances(self) -> np.ndarray:
+        counts = np.bincount(self.lessons.kind)
+        return counts[self.lessons.kind].astype(np.float64) ** -self.settings.rarity
+
+    def loss(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Sums]:
+        lessons, settings = self.lessons, self.settings
+        images, mirrored = augmented(lessons.images[rows], self.refiner.settings.size, rng)
+        heading = lessons.heading[rows].copy()
+        heading[mirrored, 1] *= -1
+        views = normalised(torch.from_numpy(images))
+        kind, facing = self.refiner(views, torch.from_numpy(lessons.known[rows]), torch.from_numpy(heading))
+        right_kind, right_facing = (torch.from_numpy(column[rows]) for column in (lessons.kind, lessons.facing))
+        loss = F.cross_entropy(kind, right_kind, label_smoothing=settings.label_smoothing)
+        known = right_facing >= 0
+        if known.any():
+            faced = F.binary_cross_entropy_with_logits(facing[known], right_facing[known].float())
+            loss = loss + settings.facing_weight * faced
+        right = (kind.argmax(1) == right_kind).sum().item()
+        faces = ((facing > 0).long() == right_facing)[known].sum().item()
+        return loss, {"class right": (right, len(rows)), "facing right": (faces, int(known.sum()))}
+
+
+def augmented(images: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Views (K, R, R, 3) -> (K, size, size, 3) uint8, shifted, scaled, mirrored, in other light and other colours; and
+    which are mirrored. Colours, for else it learns a few trailers by heart rather than what a trailer is."""
+    count, whole = len(images), images.shape[1]
+    sides = np.clip(np.rint(size * rng.uniform(0.85, 1.2, count)), 1, whole).astype(int)
+    room = whole - sides
+    left, top = np.clip(np.rint(rng.normal(room / 2, whole / 30, (2, count))), 0, room).astype(int)
+    mirrored = rng.random(count) < 0.5
+    brightness = rng.uniform(0.7, 1.35, (count, 1, 1, 1))
+    colour = np.where(rng.random((count, 1, 1, 1)) < 0.5, rng.uniform(0.7, 1.4, (count, 1, 1, 3)), 1.0)
+    out = np.empty((count, size, size, 3), np.uint8)
+    for k in range(count):
+        view = images[k, top[k] : top[k] + sides[k], left[k] : left[k] + sides[k]]
+        view = cv2.resize(view, (size, size), interpolation=cv2.INTER_LINEAR)
+        out[k] = np.minimum((view[:, ::-1] if mirrored[k] else view) * (brightness[k] * colour[k]), 255)
+    return out, mirrored

@@ -1,0 +1,171 @@
+"""How perception/model/refiners/motion.py learns: trails of found boxes, and how fast they really are.
+
+A thing's trail at another speed is its trail sheared, so the few things that move, and the many that don't, are shown
+at every speed, against what stands around them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from perception.model.refiners.motion import Motion, Settings, Shelves, known_of, likeliest, ways_of
+from perception.refining.lessons import LessonArrays, nearest_truth
+from perception.refining.train import Sums
+from perception.refining.train import Training as BaseTraining
+from perception.types import Boxes3D, Frame
+
+AROUND_M = 0.2  # points so near to the annotated box are the thing's
+STANDS_M_S = 0.5  # slower speeds that are made up become none: much stands, little creeps
+RIGHT_M_S = 1.0  # what counts as right, in the progress that is told
+
+
+class Training(BaseTraining):
+    """How it learns."""
+
+    epochs: int = Field(6, ge=1)
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(3e-3, gt=0)
+    sheared: float = Field(0.6, ge=0, le=1)  # part of the lessons shown at made-up speeds
+    thinned: float = Field(0.3, ge=0, le=1)  # part that lose points, down to a third
+    shift_m: float = Field(0.15, ge=0)  # deviation of the box's place along the way,
+    shift_s: float = Field(0.05, ge=0)  # and more for faster things: m for each m/s
+    stretch: float = Field(0.06, ge=0)  # deviation of the length's logarithm
+    blur: float = Field(0.8, gt=0)  # deviation of the aim, in steps between candidates
+    rarity: float = Field(0.5, ge=0, le=1)  # a class, moving or not, is drawn as often as its count to 1 - rarity
+
+
+@dataclass(frozen=True)
+class Lessons(LessonArrays):
+    """K trails of boxes, of the thing and of what else is there."""
+
+    COMPRESSED: ClassVar[bool] = True
+
+    thing: np.ndarray  # (K, spans * layers, cells) uint8, counts
+    rest: np.ndarray  # the same
+    known: np.ndarray  # (K, classes + GEOMETRY) float32
+    length: np.ndarray  # (K,) float32 [m], of the box along the way
+    anywhere: np.ndarray  # (K,) bool
+    speed: np.ndarray  # (K,) float32 [m/s], along the way
+    label: np.ndarray  # (K,) int64
+
+
+def lessons_of(frame: Frame, boxes: Boxes3D, settings: Settings) -> Lessons:
+    """What a frame with truth teaches about the boxes found in it. Boxes of nothing teach nothing."""
+    truth = frame.truth.boxes
+    nearest, there = nearest_truth(boxes, frame.truth)
+    there[there] = np.isfinite(truth.velocities[nearest[there]]).all(axis=1)
+    points = frame.cloud.points if frame.cloud is not None else np.zeros((0, 5), np.float32)
+    taught, nearest = boxes.select(there), nearest[there]
+    ways = ways_of(taught, settings)
+    shelves = Shelves(points, taught, ways, settings)
+    shape = (2, len(ways.rows), settings.spans * settings.layers, settings.cells)
+    counts = np.zeros(shape, np.uint8)
+    for way, row in enumerate(ways.rows):
+        near = shelves.near(way)
+        places = shelves.places(way, near)
+        own = _own(shelves.points[near], truth, nearest[row])
+        for part, members in zip(counts[:, way], (own, ~own), strict=True):
+            found = np.bincount(places[members & (places >= 0)], minlength=part.size)
+            part[:] = np.minimum(found, 255).reshape(part.shape)
+    lead = np.stack([np.cos(ways.angles), np.sin(ways.angles)], axis=1)
+    return Lessons(
+        counts[0],
+        counts[1],
+        known_of(taught, ways, counts.sum(axis=0, dtype=np.int64)),
+        ways.lengths.astype(np.float32),
+        ways.anywhere,
+        (truth.velocities[nearest[ways.rows]] * lead).sum(axis=1).astype(np.float32),
+        taught.labels[ways.rows],
+    )
+
+
+def _own(points: np.ndarray, truth: Boxes3D, row: int) -> np.ndarray:
+    """Which points (N, 5) are the annotated thing's, where it was when they were measured."""
+    apart = points[:, :2] + truth.velocities[row] * points[:, 4:5] - truth.centers[row, :2]
+    lead = np.array([np.cos(truth.yaws[row]), np.sin(truth.yaws[row])])
+    along, beside = apart @ lead, apart @ np.array([-lead[1], lead[0]])
+    length, width = truth.sizes[row, :2] / 2 + AROUND_M
+    return (np.abs(along) < length) & (np.abs(beside) < width)
+
+
+class Course:
+    """Trails at speeds of all kinds: a perception.refining.train.Course."""
+
+    def __init__(self, refiner: Motion, lessons: Lessons, settings: Training) -> None:
+        self.refiner, self.lessons, self.settings = refiner, lessons, settings
+        model = refiner.settings
+        self._ages = torch.arange(model.spans).repeat_interleave(model.layers) * model.span_s
+
+    def parameter_groups(self) -> list[dict]:
+        return [{"params": list(self.refiner.parameters()), "lr": self.settings.learning_rate}]
+
+    def begin(self) -> None:
+        self.refiner.train()
+
+    def chances(self) -> np.ndarray:
+        group = self.lessons.label * 2 + (np.abs(self.lessons.speed) > STANDS_M_S)
+        return np.bincount(group)[group].astype(np.float64) ** -self.settings.rarity
+
+    def loss(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Sums]:
+        total, right = torch.zeros(()), 0
+        for anywhere in (False, True):
+            members = rows[self.lessons.anywhere[rows] == anywhere]
+            if not len(members):
+                continue
+            speeds = self.refiner.speeds(anywhere)
+            trails, lengths, known, aim = self._shown(members, anywhere, rng)
+            logits = self.refiner(trails, lengths, known, speeds)
+            blur = self.settings.blur * self.refiner.settings.step[anywhere]
+            wanted = (-0.5 * ((speeds - aim[:, None]) / blur).square()).softmax(dim=1)
+            total = total - (wanted * logits.log_softmax(dim=1)).sum()
+            right += ((likeliest(logits.detach(), speeds)[0] - aim).abs() < RIGHT_M_S).sum().item()
+        return total / len(rows), {"speed right": (right, len(rows))}
+
+    def _shown(
+        self, rows: np.ndarray, anywhere: bool, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Trails, lengths, what is known, and the right speeds of these lessons as they are shown this time."""
+        lessons, settings, count = self.lessons, self.settings, len(rows)
+        speed = lessons.speed[rows]
+        made_up = rng.uniform(-1, 1, count) * self._fastest(rows, anywhere)
+        made_up[np.abs(made_up) < STANDS_M_S] = 0
+        aim = np.where(rng.random(count) < settings.sheared, made_up, speed).astype(np.float32)
+        thing = self._sheared(torch.from_numpy(lessons.thing[rows]).float(), torch.from_numpy(aim - speed))
+        trails = thing + torch.from_numpy(lessons.rest[rows]).float()
+        keep = np.where(rng.random(count) < settings.thinned, rng.uniform(0.3, 1, count), 1).astype(np.float32)
+        noise = torch.from_numpy(rng.random(trails.shape, dtype=np.float32))
+        thinned = torch.floor(trails * torch.from_numpy(keep)[:, None, None] + noise)  # as many on average
+        trails = torch.where(torch.from_numpy(keep < 1)[:, None, None], thinned, trails)
+        mirrored = torch.from_numpy(rng.random(count) < 0.5)
+        trails = torch.where(mirrored[:, None, None], trails.flip(2), trails)
+        aim = torch.where(mirrored, -torch.from_numpy(aim), torch.from_numpy(aim))
+        off = rng.normal(0, 1, count) * (settings.shift_m + (0 if anywhere else settings.shift_s) * np.abs(aim.numpy()))
+        trails = self._moved(trails, torch.from_numpy(off.astype(np.float32))[:, None].expand(-1, trails.shape[1]))
+        lengths = lessons.length[rows] * np.exp(rng.normal(0, settings.stretch, count)).astype(np.float32)
+        return trails, torch.from_numpy(lengths), torch.from_numpy(lessons.known[rows]), aim
+
+    def _fastest(self, rows: np.ndarray, anywhere: bool) -> np.ndarray:
+        """How fast lessons of these classes are shown: as fast as any of the class is, and half as fast again."""
+        least = self.refiner.settings.fastest[anywhere] / 4
+        top = np.array([np.abs(self.lessons.speed[self.lessons.label == k]).max() for k in self.lessons.label[rows]])
+        return np.clip(1.5 * top, least, 0.9 * self.refiner.settings.fastest[anywhere])
+
+    def _sheared(self, trails: Tensor, faster: Tensor) -> Tensor:
+        """The trails (K, R, cells) of things that are so much faster (K,) [m/s]."""
+        return self._moved(trails, faster[:, None] * self._ages)
+
+    def _moved(self, trails: Tensor, back: Tensor) -> Tensor:
+        """The trails with each row moved back by so much (K, R) [m]; between cells, points are shared."""
+        cells = trails.shape[2]
+        place = torch.arange(cells) + back[..., None] / self.refiner.settings.cell
+        left = place.floor()
+        part, left = place - left, left.long()
+        inside = [((left + k) >= 0) & ((left + k) < cells) for k in (0, 1)]
+        below, above = (trails.gather(2, (left + k).clamp(0, cells - 1)) * inside[k] for k in (0, 1))
+        return torch.lerp(below, above, part)
