@@ -8,8 +8,9 @@ writes OUT/config.yaml and OUT/weights.safetensors, for tools/detect.py and the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
@@ -17,6 +18,9 @@ import yaml
 from calibration.errors import InputError
 from calibration.files import write_atomically
 from perception.command import run
+
+if TYPE_CHECKING:
+    from perception.config import DetectorConfig
 
 
 def main(
@@ -30,12 +34,17 @@ def main(
     Example: python -m perception.checkpoints.combined configs/sim_fusion_maps.yaml 'late={name: boxes}' fuser=null
     --weights runs/camera/weights.safetensors --weights runs/lidar/weights.safetensors --out runs/late
     """
-    from perception.checkpoints.native import read_weights, save_weights
     from perception.config import load_config
+
+    print(f"combined: {combine(load_config(config, overrides or ()), weights, out)[1]}")
+
+
+def combine(settings: DetectorConfig, weights: Sequence[Path], out: Path) -> tuple[Path, Path]:
+    """Write OUT/config.yaml and OUT/weights.safetensors, and return them; InputError where tensors are lacking."""
+    from perception.checkpoints.native import read_weights, save_weights
     from perception.model.network import Network
     from perception.training.trainee import start_from
 
-    settings = load_config(config, overrides or ())
     network = Network(settings)
     loaded, needed = start_from(network, map(read_weights, weights)), len(network.state_dict())
     if loaded < needed:
@@ -45,7 +54,7 @@ def main(
     save_weights(out / "weights.safetensors", network.state_dict(), {"combined": ", ".join(map(str, weights))})
     text = yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True, serialize_as_any=True), sort_keys=False)
     write_atomically(out / "config.yaml", text)
-    print(f"combined: {out / 'weights.safetensors'}")
+    return out / "config.yaml", out / "weights.safetensors"
 
 
 if __name__ == "__main__":

@@ -81,13 +81,17 @@ def train_refiner_on_nuscenes(
     refiner = config.refiners[place].build(config.classes)
     if hasattr(refiner, "load_pretrained"):
         refiner.load_pretrained()
-    sources = [open_split(with_training(config), root, version, split) for root in roots]
+    needs = with_training(config).model_copy(update={"refiners": config.refiners[: place + 1]})
+    sources = [open_split(needs, root, version, split) for root in roots]
     folder = out / name
     _claim(out, folder, before, config, checkpoint, sources, settings)
     teacher = Detector(before, for_inference(deepcopy(detector)))
     parts = [_lessons(teacher, config.refiners[place], source, folder, progress) for source in sources]
     lessons = parts[0].joined(parts)
     say(f"{len(lessons)} lessons of boxes found in {sum(map(len, sources))} frames")
+    if not len(lessons):
+        expected = "a detector that finds some of what is annotated in them"
+        raise InputError("training frames", expected, "no box to learn from", "train the detector first")
     train_refiner(_how(name).Course(refiner, lessons, settings), settings, out / "last.ckpt", progress, say)
     prefix = f"refiners.{name}."
     trained = {prefix + key: tensor for key, tensor in refiner.state_dict().items()}

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,26 +66,45 @@ def evaluate_robustness(
     done by then is kept.
     """
     conditions = [Condition(), *(Condition(n, s) for n in settings.corruptions for s in settings.severities)]
-    for path in (settings.config, settings.checkpoint):
-        if not is_file(path):
-            raise InputError(str(path), "a file", "none")
+    _check_files(settings)
     facts = _facts(settings, truth)
     if baseline is not None:
         check_comparable(facts, baseline)
-    _make_folder(out / "conditions")
-    bench = _Bench(settings, truth, out / "conditions", progress, say)
-    scores = {}
+    scores = condition_scores(settings, truth, out / "conditions", conditions, progress, say)
+    summary = Summary(facts, settings.corruptions, settings.severities, scores, baseline)
+    write_atomically(out / "robustness.json", json.dumps(as_json(summary), indent=1))
+    return summary
+
+
+def condition_scores(
+    settings: Settings,
+    truth: Truth,
+    folder: Path,
+    conditions: Sequence[Condition],  # the clean one first: others may be as it is
+    progress: Progress,
+    say: Callable[[str], None],
+) -> dict[Condition, dict[str, float]]:
+    """The scores of each condition, taken up from `folder` or made and kept there; InputError as above."""
+    _check_files(settings)
+    _make_folder(folder)
+    bench = _Bench(settings, truth, folder, progress, say)
+    scores: dict[Condition, dict[str, float]] = {}
     try:
         for number, condition in enumerate(conditions, 1):
             scores[condition] = bench.scores(condition, f"{condition.label} ({number} of {len(conditions)})")
     except KeyboardInterrupt:
-        say(f"{out}: {len(scores)} of {len(conditions)} conditions are done; the same command goes on from there")
+        done = f"{len(scores)} of {len(conditions)} conditions are done"
+        say(f"{folder}: {done}; the same command goes on from there")
         raise
     finally:
         bench.close()
-    summary = Summary(facts, settings.corruptions, settings.severities, scores, baseline)
-    write_atomically(out / "robustness.json", json.dumps(as_json(summary), indent=1))
-    return summary
+    return scores
+
+
+def _check_files(settings: Settings) -> None:
+    for path in (settings.config, settings.checkpoint):
+        if not is_file(path):
+            raise InputError(str(path), "a file", "none")
 
 
 def _make_folder(folder: Path) -> None:

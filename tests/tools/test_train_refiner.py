@@ -51,6 +51,8 @@ def test_the_detector_loads_what_was_trained(place: Path, capsys, monkeypatch) -
 
 
 def test_one_refiner_is_trained_after_the_other(place: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("perception.refining.lessons.NEAR_M", {})
+    monkeypatch.setattr("perception.refining.lessons.NEAR_OTHERS_M", 100.0)  # an untrained detector finds nothing
     first = train(place, "--refiner", "motion", config="both.yaml", capture=capsys, monkeypatch=monkeypatch)
     assert first.code == 0, first.stderr
     (place / "out").rename(place / "motion")
