@@ -67,11 +67,10 @@ def lessons_of(frame: Frame, boxes: Boxes3D, settings: Settings) -> Lessons:
     shape = (2, len(ways.rows), settings.spans * settings.layers, settings.cells)
     counts = np.zeros(shape, np.uint8)
     for way, row in enumerate(ways.rows):
-        near = shelves.near(way)
-        places = shelves.places(way, near)
-        own = _own(shelves.points[near], truth, nearest[row])
+        on, places = shelves.on_way(way)
+        own = _own(shelves.points[on], truth, nearest[row])
         for part, members in zip(counts[:, way], (own, ~own), strict=True):
-            found = np.bincount(places[members & (places >= 0)], minlength=part.size)
+            found = np.bincount(places[members], minlength=part.size)
             part[:] = np.minimum(found, 255).reshape(part.shape)
     lead = np.stack([np.cos(ways.angles), np.sin(ways.angles)], axis=1)
     return Lessons(

@@ -27,7 +27,7 @@ from perception.types import Boxes3D, Frame
 GEOMETRY = 6  # numbers about a way, beside the box's label
 AT_ONCE = 32  # trails
 ABOVE_M, OVER_M = 0.25, 0.2  # points count from above the box's bottom, not to be the road's, to over its top
-SHELF_M = 4.0  # side of the squares that points are sorted into
+SHELF_M, MOST_SHELVES = 2.0, 180  # side of the squares that points are sorted into; their number has 15 bits
 ROUNDING_M_S = 1.0  # speeds so near to the likeliest have a say in the mean
 
 
@@ -157,9 +157,8 @@ def trails_of(points: np.ndarray, boxes: Boxes3D, ways: Ways, settings: Settings
     trails = np.zeros((len(ways.rows), settings.spans * settings.layers * settings.cells), np.uint8)
     shelves = Shelves(points, boxes, ways, settings)
     for row, trail in enumerate(trails):
-        place = shelves.places(row)
-        place = place[place >= 0]
-        trail[:] = np.minimum(np.bincount(place, minlength=len(trail)), 255)
+        _, places = shelves.on_way(row)
+        trail[:] = np.minimum(np.bincount(places, minlength=len(trail)), 255)
     return trails.reshape(len(trails), -1, settings.cells)
 
 
@@ -170,32 +169,40 @@ class Shelves:
         self.boxes, self.ways, self.settings = boxes, ways, settings
         self.bottoms = boxes.centers[:, 2] - boxes.sizes[:, 2] / 2
         lowest = (self.bottoms[ways.rows] + ABOVE_M).min() if len(ways.rows) else np.inf
-        age = np.rint(points[:, 4] / settings.span_s)
-        taken = np.nonzero((points[:, 2] > lowest) & (age < settings.spans))[0]
-        self.reach = max(1.0, np.abs(points[taken, :2]).max(initial=0)) + SHELF_M
-        self.side = math.ceil(2 * self.reach / SHELF_M)
-        shelf = self._shelf(points[taken, :2])
-        order = np.argsort(shelf[:, 0] * self.side + shelf[:, 1], kind="stable")
-        self.rows = taken[order]  # of the cloud
-        self.points, self.span = points[self.rows], age[self.rows].astype(np.int64)
-        sorted_shelves = (shelf[:, 0] * self.side + shelf[:, 1])[order]
-        self.starts = np.searchsorted(sorted_shelves, np.arange(self.side**2 + 1))
+        youngest_out = (settings.spans - 0.5) * settings.span_s
+        taken = np.nonzero((points[:, 2] > lowest) & (points[:, 4] < youngest_out))[0]
+        x, y = points[taken, 0], points[taken, 1]
+        self.reach = max(np.abs(x).max(initial=0), np.abs(y).max(initial=0)) + SHELF_M
+        self.side = min(math.ceil(2 * self.reach / SHELF_M), MOST_SHELVES)
+        shelf = self._shelf(x) * self.side + self._shelf(y)
+        order = np.argsort(shelf.astype(np.int16), kind="stable")  # of 16 bits NumPy sorts in linear time
+        self.starts = np.concatenate([[0], np.bincount(shelf, minlength=self.side**2).cumsum()])
+        self.points = points[taken[order]]
+        self.x, self.y, self.z = (np.ascontiguousarray(self.points[:, column]) for column in range(3))
+        self.span = np.rint(self.points[:, 4] / settings.span_s).astype(np.int64)
 
-    def _shelf(self, xy: np.ndarray) -> np.ndarray:
-        return np.clip(((xy + self.reach) / SHELF_M).astype(np.int64), 0, self.side - 1)
+    def _shelf(self, place: np.ndarray) -> np.ndarray:
+        return np.clip((place + self.reach) / SHELF_M, 0, self.side - 1).astype(np.int64)
 
     def near(self, way: int) -> np.ndarray:
-        """Rows of `points` that may lie on the way."""
+        """Rows of `points` that may lie on the way: of each column of squares those that the way crosses."""
         settings, ways = self.settings, self.ways
         anywhere = int(ways.anywhere[way])
         far = ways.lengths[way] / 2 + _margin(ways.lengths[way]) + settings.fastest[anywhere] * self.oldest_s
         far = min(far, settings.cells * settings.cell / 2)
         side = ways.widths[way] / 2 + settings.margin[anywhere]
-        lead = np.abs([math.cos(ways.angles[way]), math.sin(ways.angles[way])])
-        half, middle = lead * far + lead[::-1] * side, self.boxes.centers[ways.rows[way], :2]
-        (left, low), (right, high) = self._shelf(np.stack([middle - half, middle + half]))
-        rows = np.arange(left, right + 1) * self.side
-        pairs = zip(self.starts[rows + low], self.starts[rows + high + 1], strict=True)
+        cos, sin = math.cos(ways.angles[way]), math.sin(ways.angles[way])
+        x, y = self.boxes.centers[ways.rows[way], :2]
+        half_x, half_y = abs(cos) * far + abs(sin) * side, abs(sin) * far + abs(cos) * side
+        left, right = self._shelf(np.array([x - half_x, x + half_x]))
+        columns = np.arange(left, right + 1)
+        edges = columns[:, None] * SHELF_M - self.reach + np.array([0, SHELF_M]) - x
+        steep = abs(cos) < 1e-3
+        middle = np.zeros_like(edges) if steep else edges * sin / cos
+        beside = half_y if steep else side / abs(cos)
+        low = self._shelf(y + np.clip(middle.min(axis=1) - beside, -half_y, half_y))
+        high = self._shelf(y + np.clip(middle.max(axis=1) + beside, -half_y, half_y))
+        pairs = zip(self.starts[columns * self.side + low], self.starts[columns * self.side + high + 1], strict=True)
         return np.concatenate([np.arange(start, end) for start, end in pairs])
 
     @property
@@ -203,20 +210,19 @@ class Shelves:
         """The age of the oldest span."""
         return (self.settings.spans - 1) * self.settings.span_s
 
-    def places(self, way: int, near: np.ndarray | None = None) -> np.ndarray:
-        """Where in the way's flat trail the near points belong, -1 for those that aren't on the way."""
-        near = self.near(way) if near is None else near
-        settings, box = self.settings, self.ways.rows[way]
-        points, angle = self.points[near], self.ways.angles[way]
-        apart = points[:, :2] - self.boxes.centers[box, :2]
-        along = apart[:, 0] * math.cos(angle) + apart[:, 1] * math.sin(angle)
-        beside = np.abs(apart[:, 1] * math.cos(angle) - apart[:, 0] * math.sin(angle))
-        above, height = points[:, 2] - self.bottoms[box], max(self.boxes.sizes[box, 2], 0.5)
-        cell = np.floor(along / settings.cell).astype(np.int64) + settings.cells // 2
+    def on_way(self, way: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of `points` that lie on the way, and where in its flat trail they belong."""
+        settings, box, near = self.settings, self.ways.rows[way], self.near(way)
+        cos, sin = math.cos(self.ways.angles[way]), math.sin(self.ways.angles[way])
+        x, y = self.x[near] - self.boxes.centers[box, 0], self.y[near] - self.boxes.centers[box, 1]
+        above, height = self.z[near] - self.bottoms[box], max(self.boxes.sizes[box, 2], 0.5)
         side = self.ways.widths[way] / 2 + settings.margin[int(self.ways.anywhere[way])]
-        on = (beside < side) & (above > ABOVE_M) & (above < height + OVER_M) & (cell >= 0) & (cell < settings.cells)
-        layer = np.clip((above / height * settings.layers).astype(np.int64), 0, settings.layers - 1)
-        return np.where(on, (self.span[near] * settings.layers + layer) * settings.cells + cell, -1)
+        cell = np.floor((x * cos + y * sin) / settings.cell) + settings.cells // 2
+        on = (np.abs(y * cos - x * sin) < side) & (above > ABOVE_M) & (above < height + OVER_M)
+        on &= (cell >= 0) & (cell < settings.cells)
+        near, cell, above = near[on], cell[on].astype(np.int64), above[on]
+        layer = np.minimum((above / height * settings.layers).astype(np.int64), settings.layers - 1)
+        return near, (self.span[near] * settings.layers + layer) * settings.cells + cell
 
 
 def known_of(boxes: Boxes3D, ways: Ways, trails: np.ndarray) -> np.ndarray:
