@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from perception.model.refiners.motion import Motion, Settings, Shelves, known_of, likeliest, ways_of
+from perception.model.refiners.motion import Motion, Settings, known_of, likeliest, trails_of, ways_of
 from perception.refining.lessons import LessonArrays, nearest_truth
 from perception.refining.train import Sums
 from perception.refining.train import Training as BaseTraining
@@ -63,20 +63,17 @@ def lessons_of(frame: Frame, boxes: Boxes3D, settings: Settings) -> Lessons:
     points = frame.cloud.points if frame.cloud is not None else np.zeros((0, 5), np.float32)
     taught, nearest = boxes.select(there), nearest[there]
     ways = ways_of(taught, settings)
-    shelves = Shelves(points, taught, ways, settings)
-    shape = (2, len(ways.rows), settings.spans * settings.layers, settings.cells)
-    counts = np.zeros(shape, np.uint8)
-    for way, row in enumerate(ways.rows):
-        on, places = shelves.on_way(way)
-        own = _own(shelves.points[on], truth, nearest[row])
-        for part, members in zip(counts[:, way], (own, ~own), strict=True):
-            found = np.bincount(places[members], minlength=part.size)
-            part[:] = np.minimum(found, 255).reshape(part.shape)
+    every = trails_of(points, taught, ways, settings)
+    thing = np.zeros_like(every)
+    for row in np.unique(nearest[ways.rows]):
+        members = np.nonzero(nearest[ways.rows] == row)[0]
+        own = points[_own(points, truth, row)]
+        thing[members] = trails_of(own, taught, ways.select(members), settings)
     lead = np.stack([np.cos(ways.angles), np.sin(ways.angles)], axis=1)
     return Lessons(
-        counts[0],
-        counts[1],
-        known_of(taught, ways, counts.sum(axis=0, dtype=np.int64)),
+        thing,
+        every - np.minimum(every, thing),  # where a cell is full, the thing's part of it is what is lost
+        known_of(taught, ways, every),
         ways.lengths.astype(np.float32),
         ways.anywhere,
         (truth.velocities[nearest[ways.rows]] * lead).sum(axis=1).astype(np.float32),
@@ -85,12 +82,18 @@ def lessons_of(frame: Frame, boxes: Boxes3D, settings: Settings) -> Lessons:
 
 
 def _own(points: np.ndarray, truth: Boxes3D, row: int) -> np.ndarray:
-    """Which points (N, 5) are the annotated thing's, where it was when they were measured."""
-    apart = points[:, :2] + truth.velocities[row] * points[:, 4:5] - truth.centers[row, :2]
+    """The rows of the points (N, 5) that are the annotated thing's, where it was when they were measured."""
+    center, (length, width), velocity = (
+        truth.centers[row, :2],
+        truth.sizes[row, :2] / 2 + AROUND_M,
+        truth.velocities[row],
+    )
+    reach_m = length + width + np.linalg.norm(velocity) * points[:, 4].max(initial=0)
+    near = np.nonzero((np.abs(points[:, 0] - center[0]) < reach_m) & (np.abs(points[:, 1] - center[1]) < reach_m))[0]
+    apart = points[near, :2] + velocity * points[near, 4:5] - center
     lead = np.array([np.cos(truth.yaws[row]), np.sin(truth.yaws[row])])
     along, beside = apart @ lead, apart @ np.array([-lead[1], lead[0]])
-    length, width = truth.sizes[row, :2] / 2 + AROUND_M
-    return (np.abs(along) < length) & (np.abs(beside) < width)
+    return near[(np.abs(along) < length) & (np.abs(beside) < width)]
 
 
 class Course:

@@ -12,7 +12,7 @@ regression", ICCV 2017); speeds from clouds of several ages as in Luo et al., "F
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -22,12 +22,14 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from perception.config import Settings as BaseSettings
+from perception.ops.trails import WAY, Layout, count_trails
 from perception.types import Boxes3D, Frame
 
 GEOMETRY = 6  # numbers about a way, beside the box's label
 AT_ONCE = 32  # trails
 ABOVE_M, OVER_M = 0.25, 0.2  # points count from above the box's bottom, not to be the road's, to over its top
-SHELF_M, MOST_SHELVES = 2.0, 180  # side of the squares that points are sorted into; their number has 15 bits
+LOWEST_M = 0.5  # a box that is lower is taken to be so high
+MARGIN_M, MARGIN_SHARE = 0.8, 0.15  # seen beyond the box's ends: at least, and of its length
 ROUNDING_M_S = 1.0  # speeds so near to the likeliest have a say in the mean
 
 
@@ -60,6 +62,11 @@ class Settings(BaseSettings):
             raise ValueError(f"expected each class in along or in anywhere, got {', '.join(sorted(both))} in both")
         return self
 
+    @property
+    def layout(self) -> Layout:
+        """Of trails."""
+        return Layout(self.spans, self.span_s, self.layers, self.cells, self.cell, ABOVE_M, OVER_M)
+
     def build(self, classes: tuple[str, ...]) -> Motion:
         return Motion(self, classes)
 
@@ -74,6 +81,10 @@ class Ways:
     widths: np.ndarray  # (K,) and across it
     anywhere: np.ndarray  # (K,) bool, whether the box may leave the way
     across: np.ndarray  # (K,) bool, whether the way crosses the box's heading
+
+    def select(self, members: np.ndarray) -> Ways:
+        """Some of them."""
+        return Ways(*(getattr(self, field.name)[members] for field in fields(self)))
 
 
 class Motion(nn.Module):
@@ -153,76 +164,29 @@ def ways_of(boxes: Boxes3D, settings: Settings) -> Ways:
 
 def trails_of(points: np.ndarray, boxes: Boxes3D, ways: Ways, settings: Settings) -> np.ndarray:
     """How many of the points (N, 5) lie at each place of each way, by age and height: (K, spans * layers, cells) uint8,
-    255 at most. Cell `cells` / 2 begins at the box's middle."""
-    trails = np.zeros((len(ways.rows), settings.spans * settings.layers * settings.cells), np.uint8)
-    shelves = Shelves(points, boxes, ways, settings)
-    for row, trail in enumerate(trails):
-        _, places = shelves.on_way(row)
-        trail[:] = np.minimum(np.bincount(places, minlength=len(trail)), 255)
-    return trails.reshape(len(trails), -1, settings.cells)
+    255 at most."""
+    numbers = way_numbers(boxes, ways, settings)
+    low = (numbers[:, WAY.index("bottom")] + ABOVE_M).min(initial=np.inf)
+    points = np.ascontiguousarray(points[points[:, 2] > low], np.float32)  # most of a cloud is road
+    return count_trails(torch.from_numpy(points), torch.from_numpy(numbers), settings.layout).numpy()
 
 
-class Shelves:
-    """Points sorted into squares, so that those near a way are found without a look at all others."""
-
-    def __init__(self, points: np.ndarray, boxes: Boxes3D, ways: Ways, settings: Settings) -> None:
-        self.boxes, self.ways, self.settings = boxes, ways, settings
-        self.bottoms = boxes.centers[:, 2] - boxes.sizes[:, 2] / 2
-        lowest = (self.bottoms[ways.rows] + ABOVE_M).min() if len(ways.rows) else np.inf
-        youngest_out = (settings.spans - 0.5) * settings.span_s
-        taken = np.nonzero((points[:, 2] > lowest) & (points[:, 4] < youngest_out))[0]
-        x, y = points[taken, 0], points[taken, 1]
-        self.reach = max(np.abs(x).max(initial=0), np.abs(y).max(initial=0)) + SHELF_M
-        self.side = min(math.ceil(2 * self.reach / SHELF_M), MOST_SHELVES)
-        shelf = self._shelf(x) * self.side + self._shelf(y)
-        order = np.argsort(shelf.astype(np.int16), kind="stable")  # of 16 bits NumPy sorts in linear time
-        self.starts = np.concatenate([[0], np.bincount(shelf, minlength=self.side**2).cumsum()])
-        self.points = points[taken[order]]
-        self.x, self.y, self.z = (np.ascontiguousarray(self.points[:, column]) for column in range(3))
-        self.span = np.rint(self.points[:, 4] / settings.span_s).astype(np.int64)
-
-    def _shelf(self, place: np.ndarray) -> np.ndarray:
-        return np.clip((place + self.reach) / SHELF_M, 0, self.side - 1).astype(np.int64)
-
-    def near(self, way: int) -> np.ndarray:
-        """Rows of `points` that may lie on the way: of each column of squares those that the way crosses."""
-        settings, ways = self.settings, self.ways
-        anywhere = int(ways.anywhere[way])
-        far = ways.lengths[way] / 2 + _margin(ways.lengths[way]) + settings.fastest[anywhere] * self.oldest_s
-        far = min(far, settings.cells * settings.cell / 2)
-        side = ways.widths[way] / 2 + settings.margin[anywhere]
-        cos, sin = math.cos(ways.angles[way]), math.sin(ways.angles[way])
-        x, y = self.boxes.centers[ways.rows[way], :2]
-        half_x, half_y = abs(cos) * far + abs(sin) * side, abs(sin) * far + abs(cos) * side
-        left, right = self._shelf(np.array([x - half_x, x + half_x]))
-        columns = np.arange(left, right + 1)
-        edges = columns[:, None] * SHELF_M - self.reach + np.array([0, SHELF_M]) - x
-        steep = abs(cos) < 1e-3
-        middle = np.zeros_like(edges) if steep else edges * sin / cos
-        beside = half_y if steep else side / abs(cos)
-        low = self._shelf(y + np.clip(middle.min(axis=1) - beside, -half_y, half_y))
-        high = self._shelf(y + np.clip(middle.max(axis=1) + beside, -half_y, half_y))
-        pairs = zip(self.starts[columns * self.side + low], self.starts[columns * self.side + high + 1], strict=True)
-        return np.concatenate([np.arange(start, end) for start, end in pairs])
-
-    @property
-    def oldest_s(self) -> float:
-        """The age of the oldest span."""
-        return (self.settings.spans - 1) * self.settings.span_s
-
-    def on_way(self, way: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of `points` that lie on the way, and where in its flat trail they belong."""
-        settings, box, near = self.settings, self.ways.rows[way], self.near(way)
-        cos, sin = math.cos(self.ways.angles[way]), math.sin(self.ways.angles[way])
-        x, y = self.x[near] - self.boxes.centers[box, 0], self.y[near] - self.boxes.centers[box, 1]
-        above, height = self.z[near] - self.bottoms[box], max(self.boxes.sizes[box, 2], 0.5)
-        side = self.ways.widths[way] / 2 + settings.margin[int(self.ways.anywhere[way])]
-        cell = np.floor((x * cos + y * sin) / settings.cell) + settings.cells // 2
-        on = (np.abs(y * cos - x * sin) < side) & (above > ABOVE_M) & (above < height + OVER_M)
-        on &= (cell >= 0) & (cell < settings.cells)
-        near, cell, above = near[on], cell[on].astype(np.int64), above[on]
-        layer = np.minimum((above / height * settings.layers).astype(np.int64), settings.layers - 1)
-        return near, (self.span[near] * settings.layers + layer) * settings.cells + cell
+def way_numbers(boxes: Boxes3D, ways: Ways, settings: Settings) -> np.ndarray:
+    """The ways as perception.ops.trails takes them: (K, 8) float64."""
+    small, centers, height = ways.anywhere.astype(np.int64), boxes.centers[ways.rows], boxes.sizes[ways.rows, 2]
+    oldest_s = (settings.spans - 1) * settings.span_s
+    far = ways.lengths / 2 + np.maximum(MARGIN_M, MARGIN_SHARE * ways.lengths)
+    columns = {
+        "x": centers[:, 0],
+        "y": centers[:, 1],
+        "bottom": centers[:, 2] - height / 2,
+        "height": np.maximum(height, LOWEST_M),
+        "cosine": np.cos(ways.angles),
+        "sine": np.sin(ways.angles),
+        "side": ways.widths / 2 + np.array(settings.margin)[small],
+        "far": far + np.array(settings.fastest)[small] * oldest_s,
+    }
+    return np.stack([columns[name] for name in WAY], axis=1).astype(np.float64)
 
 
 def known_of(boxes: Boxes3D, ways: Ways, trails: np.ndarray) -> np.ndarray:
@@ -256,13 +220,6 @@ def straightened(trails: Tensor, lengths: Tensor, speeds: Tensor, settings: Sett
     sums = sums[:, None].expand(-1, len(speeds), -1, -1)
     below, above = sums.gather(3, left), sums.gather(3, left + 1)
     return torch.log1p(torch.lerp(below, above, cell - left).diff(dim=3).clamp(min=0)).flatten(2)
-
-
-MARGIN_M, MARGIN_SHARE = 0.8, 0.15  # beyond the box's ends: at least, and of its length
-
-
-def _margin(length: float) -> float:
-    return max(MARGIN_M, MARGIN_SHARE * length)
 
 
 def likeliest(logits: Tensor, speeds: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,8 @@ int bevfuse_bev_pool(const float*, const float*, const int32_t*, const int32_t*,
 int bevfuse_bev_pool_backward(const float*, const float*, const float*, const int32_t*, int64_t, int64_t, int64_t,
                               float*, float*, int);
 int bevfuse_voxel_keys(const float*, int64_t, int64_t, const float*, const float*, const int64_t*, int64_t*, int);
+int bevfuse_trails(const float*, int64_t, const double*, int64_t, const double*, int64_t, int64_t, int64_t, uint8_t*,
+                   int);
 int bevfuse_sparse_build(const int64_t*, int64_t, const int64_t*, int64_t, int, void**, int64_t*);
 int bevfuse_sparse_export(const void*, int64_t*, int32_t*, int64_t*, int32_t*, uint16_t*, int);
 int bevfuse_sparse_free(void*);
@@ -134,6 +136,24 @@ void check_voxel_keys(int seed) {
     }
 }
 
+void check_trails(int seed) {
+    constexpr int64_t COUNT = 20000, WAYS = 12, SPANS = 4, LAYERS = 2, CELLS = 20;
+    const Floats points = Random(seed).floats(COUNT * 5);
+    const double numbers[4] = {.25, -1, .5, .1};
+    std::vector<double> ways;
+    for (int64_t w = 0; w < WAYS; ++w) {
+        const double angle = .5 * static_cast<double>(w);
+        ways.insert(ways.end(), {.1, -.1, -1, 2, std::cos(angle), std::sin(angle), .3, .9});
+    }
+    std::vector<uint8_t> one(WAYS * SPANS * LAYERS * CELLS), four(one.size());
+    bevfuse_trails(points.data(), COUNT, ways.data(), WAYS, numbers, SPANS, LAYERS, CELLS, one.data(), 1);
+    bevfuse_trails(points.data(), COUNT, ways.data(), WAYS, numbers, SPANS, LAYERS, CELLS, four.data(), 4);
+    require(one == four, "trails are the same with four threads");
+    int64_t found = 0;
+    for (const uint8_t count : one) found += count;
+    require(found > WAYS, "trails hold points");
+}
+
 struct Book {
     int64_t outputs;
     std::vector<int64_t> coordinates, starts;
@@ -233,6 +253,7 @@ void check_convolution(int seed, int64_t stride, bool submanifold) {
 void check_all(int seed) {
     check_pooling(seed);
     check_voxel_keys(seed);
+    check_trails(seed);
     check_convolution(seed, 1, true);
     check_convolution(seed, 2, false);
 }

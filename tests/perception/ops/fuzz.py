@@ -17,6 +17,7 @@ from perception.ops import native
 from perception.ops.bev_pool import PoolingPlan, bev_pool
 from perception.ops.nms import circle_nms, rotated_nms
 from perception.ops.sparse import Kernel, SparseTensor, convolve, convolve_inverse
+from perception.ops.trails import Layout, count_trails
 from perception.ops.voxelize import voxelize
 
 WILD = (-(2**63), -(2**31) - 1, -(2**31), -2, -1, 2**31 - 1, 2**31, 2**32, 2**62, 2**63 - 1)
@@ -53,6 +54,16 @@ def make_voxels(rng: np.random.Generator) -> None:
     size = tuple(int(n) for n in (rng.choice([0, 1, 2**21, 2**31, 2**62], 3) if rng.random() < 0.3 else [9, 7, 5]))
     limits = (None if rng.random() < 0.5 else int(rng.integers(0, 20)) for _ in range(2))
     voxelize(points, (-1.0, -1.0, -1.0), (0.2, 0.3, 0.4), size, *limits)
+
+
+def follow_trails(rng: np.random.Generator) -> None:
+    points = numbers(rng, int(rng.integers(0, 300)), 5)
+    ways = numbers(rng, int(rng.integers(0, 12)), 8).double()
+    spans, layers, cells = (int(n) for n in rng.integers(0, 6, 3))
+    layout = Layout(
+        spans, 0.5, layers, cells, float(rng.choice([0.0, 1e-30, 0.3])), *(float(n) for n in rng.normal(size=2))
+    )
+    count_trails(points, ways, layout)
 
 
 def suppress_boxes(rng: np.random.Generator) -> None:
@@ -106,5 +117,5 @@ if __name__ == "__main__":
         read_beyond()
         sys.exit()
     torch.set_num_threads(2)
-    for call in (pool, make_voxels, suppress_boxes, convolve_back_and_forth):
+    for call in (pool, make_voxels, follow_trails, suppress_boxes, convolve_back_and_forth):
         print(f"{call.__name__}: {run(call, int(sys.argv[1]))} of {sys.argv[1]} computed, the others refused")

@@ -1,0 +1,88 @@
+// How many points lie at each place of each of many ways, by age and height.
+#include <algorithm>
+#include <cmath>
+#include <new>
+#include <vector>
+
+#include "common.h"
+
+namespace bevfuse {
+namespace {
+
+constexpr int64_t SIDE = 48;      // squares along each axis,
+constexpr double SQUARE_M = 3.0;  // of this size, around the origin; what is beyond belongs to those at the edge
+
+inline int64_t square(double place) {
+    const double number = std::floor(place / SQUARE_M) + SIDE / 2;
+    return number > 0 ? static_cast<int64_t>(std::fmin(number, SIDE - 1)) : 0;  // NaN too has one
+}
+
+// Points sorted by square, so that a way looks at those around it only.
+struct Squares {
+    std::vector<int64_t> starts, rows;
+
+    Squares(const float* points, int64_t count) : starts(SIDE * SIDE + 1), rows(count) {
+        std::vector<int32_t> of(count);
+        for (int64_t i = 0; i < count; ++i) {
+            of[i] = static_cast<int32_t>(square(points[5 * i]) * SIDE + square(points[5 * i + 1]));
+            ++starts[of[i] + 1];
+        }
+        for (int64_t k = 0; k < SIDE * SIDE; ++k) starts[k + 1] += starts[k];
+        std::vector<int64_t> next(starts.begin(), starts.end() - 1);
+        for (int64_t i = 0; i < count; ++i) rows[next[of[i]]++] = i;
+    }
+};
+
+struct Layout {
+    double span_s, above_m, over_m, cell_m;
+    int64_t spans, layers, cells;
+};
+
+inline void count_point(const float* point, const double* way, const Layout& layout, uint8_t* trail) {
+    const double x = point[0] - way[0], y = point[1] - way[1], c = way[4], s = way[5];
+    const double along = x * c + y * s, across = y * c - x * s, above = point[2] - way[2];
+    if (!(std::fabs(across) < way[6] && std::fabs(along) < way[7])) return;
+    if (!(above > layout.above_m && above < way[3] + layout.over_m)) return;
+    // Compared as numbers before they are integers: what is too large for one is nowhere.
+    const double span = std::nearbyint(point[4] / layout.span_s), place = std::floor(along / layout.cell_m);
+    const double half = static_cast<double>(layout.cells / 2);
+    if (!(span >= 0 && span < static_cast<double>(layout.spans))) return;
+    if (!(place >= -half && place < static_cast<double>(layout.cells) - half)) return;
+    const double layer = std::floor(above / way[3] * static_cast<double>(layout.layers));
+    const int64_t inner = layer > 0 ? static_cast<int64_t>(std::fmin(layer, layout.layers - 1)) : 0;
+    const int64_t row = static_cast<int64_t>(span) * layout.layers + inner;
+    uint8_t& cell = trail[row * layout.cells + static_cast<int64_t>(place) + layout.cells / 2];
+    if (cell < 255) ++cell;
+}
+
+}  // namespace
+}  // namespace bevfuse
+
+// points (N, 5), x, y, z, intensity, age; ways (K, 8), see perception/ops/trails.py; numbers: span_s, above, over, cell
+// -> counts (K, spans * layers, cells), which start as zeros and end at 255. A point with a NaN is nowhere. Returns 1
+// where there is no memory for its work.
+BEVFUSE_EXPORT int bevfuse_trails(const float* points, int64_t count, const double* ways, int64_t number,
+                                  const double* numbers, int64_t spans, int64_t layers, int64_t cells, uint8_t* counts,
+                                  int threads) try {
+    const bevfuse::Layout layout{numbers[0], numbers[1], numbers[2], numbers[3], spans, layers, cells};
+    const bevfuse::Squares squares(points, count);
+    bevfuse::share(threads, number, 1, [&](int64_t first, int64_t end) {
+        for (int64_t w = first; w < end; ++w) {
+            const double* way = ways + 8 * w;
+            const double c = std::fabs(way[4]), s = std::fabs(way[5]);
+            const double reach_x = c * way[7] + s * way[6], reach_y = s * way[7] + c * way[6];
+            const int64_t low = bevfuse::square(way[1] - reach_y), high = bevfuse::square(way[1] + reach_y);
+            const int64_t right = bevfuse::square(way[0] + reach_x);
+            for (int64_t column = bevfuse::square(way[0] - reach_x); low <= high && column <= right; ++column) {
+                const int64_t until = squares.starts[column * bevfuse::SIDE + high + 1];
+                for (int64_t k = squares.starts[column * bevfuse::SIDE + low]; k < until; ++k) {
+                    uint8_t* trail = counts + w * spans * layers * cells;
+                    bevfuse::count_point(points + 5 * squares.rows[k], way, layout, trail);
+                }
+            }
+        }
+    });
+    return 0;
+} catch (const std::bad_alloc&) {
+    return 1;
+}
