@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     step: tuple[float, float] = (1.0, 0.5)  # m/s, between candidates
     hidden: int = 96
     sure: float = Field(0.0, ge=0, le=1)  # what less is said with leaves the detector's velocity
+    still: tuple[float, float] = (0.5, 0.3)  # m/s: what is slower stands; about half a step
     turning: float = 1.0  # m/s: what is faster has its front where it goes
 
     @model_validator(mode="after")
@@ -237,6 +238,9 @@ def _moved(boxes: Boxes3D, ways: Ways, speed: np.ndarray, sure: np.ndarray, sett
     least[ways.rows] = 1
     np.minimum.at(least, ways.rows, sure)
     told = (least > 0) & (least >= settings.sure)
+    small = np.zeros(count, np.int64)
+    small[ways.rows] = ways.anywhere
+    velocity[np.linalg.norm(velocity, axis=1) < np.array(settings.still)[small]] = 0
     velocities = np.where(told[:, None], velocity, boxes.velocities).astype(boxes.velocities.dtype)
     fast = told & (np.linalg.norm(velocity, axis=1) > settings.turning)
     goes = np.arctan2(velocity[:, 1], velocity[:, 0])

@@ -213,6 +213,14 @@ def test_a_shown_thing_goes_at_the_speed_it_is_said_to() -> None:
     assert (best - aim).abs().median() < 0.6
 
 
+def test_what_creeps_stands() -> None:
+    rng = np.random.default_rng(0)
+    boxes = cars(rng)
+    still = refiner(still=(100.0, 100.0)).refine(frame_of(boxes, rng), boxes)
+    assert not still.velocities.any()
+    np.testing.assert_array_equal(still.yaws, boxes.yaws)
+
+
 def test_small_things_get_a_second_way_across() -> None:
     boxes = cars(np.random.default_rng(0), 4)
     boxes = replace(boxes, labels=np.array([CAR, PEDESTRIAN, CAR, PEDESTRIAN]))
