@@ -28,7 +28,8 @@ RIGHT_M_S = 1.0  # what counts as right, in the progress that is told
 class Training(BaseTraining):
     """How it learns."""
 
-    epochs: int = Field(6, ge=1)
+    epochs: int = Field(4, ge=1)
+    epoch_lessons: int = Field(30_000, ge=1)
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
     sheared: float = Field(0.6, ge=0, le=1)  # part of the lessons shown at made-up speeds

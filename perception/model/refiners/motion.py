@@ -29,6 +29,7 @@ GEOMETRY = 6  # numbers about a way, beside the box's label
 AT_ONCE = 32  # trails
 ABOVE_M, OVER_M = 0.25, 0.2  # points count from above the box's bottom, not to be the road's, to over its top
 LOWEST_M = 0.5  # a box that is lower is taken to be so high
+LEAST_SPANS = 2  # of age that points on a way must have
 MARGIN_M, MARGIN_SHARE = 0.8, 0.15  # seen beyond the box's ends: at least, and of its length
 ROUNDING_M_S = 1.0  # speeds so near to the likeliest have a say in the mean
 
@@ -127,6 +128,8 @@ class Motion(nn.Module):
             return boxes
         trails = trails_of(frame.cloud.points, boxes, ways, self.settings)
         speed, sure = self._judged(trails, ways, known_of(boxes, ways, trails))
+        seen = trails.reshape(len(trails), self.settings.spans, -1).any(axis=2).sum(axis=1)
+        sure[seen < LEAST_SPANS] = -1  # as of a single cloud: nothing to be told
         return _moved(boxes, ways, speed, sure, self.settings)
 
     def _judged(self, trails: np.ndarray, ways: Ways, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -233,11 +236,11 @@ def likeliest(logits: Tensor, speeds: Tensor) -> tuple[Tensor, Tensor]:
 
 def _moved(boxes: Boxes3D, ways: Ways, speed: np.ndarray, sure: np.ndarray, settings: Settings) -> Boxes3D:
     count = len(boxes)
-    velocity, least = np.zeros((count, 2)), np.zeros(count)
+    velocity, least = np.zeros((count, 2)), np.full(count, -1.0)
     np.add.at(velocity, ways.rows, speed[:, None] * np.stack([np.cos(ways.angles), np.sin(ways.angles)], axis=1))
     least[ways.rows] = 1
     np.minimum.at(least, ways.rows, sure)
-    told = (least > 0) & (least >= settings.sure)
+    told = least >= settings.sure
     small = np.zeros(count, np.int64)
     small[ways.rows] = ways.anywhere
     velocity[np.linalg.norm(velocity, axis=1) < np.array(settings.still)[small]] = 0

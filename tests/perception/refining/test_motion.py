@@ -213,6 +213,14 @@ def test_a_shown_thing_goes_at_the_speed_it_is_said_to() -> None:
     assert (best - aim).abs().median() < 0.6
 
 
+def test_a_single_cloud_tells_no_speed() -> None:
+    rng = np.random.default_rng(0)
+    boxes = cars(rng)
+    frame = frame_of(boxes, rng)
+    newest = frame.cloud.points[frame.cloud.points[:, 4] == 0]
+    same(refiner().refine(replace(frame, cloud=PointCloud(newest)), boxes), boxes)
+
+
 def test_what_creeps_stands() -> None:
     rng = np.random.default_rng(0)
     boxes = cars(rng)
