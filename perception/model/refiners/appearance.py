@@ -26,7 +26,7 @@ from perception.types import Boxes3D, Frame
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet, RGB, 0-255
 GEOMETRY = 12  # numbers about a box and its view, beside the label it came with
-AT_ONCE = 64  # views
+AT_ONCE = 32  # views: more leave the processor's caches
 
 
 class Settings(BaseSettings):
