@@ -35,13 +35,18 @@ def main(
 
     read = read_methods(methods)
     selected = chosen(read, tuple(only or ()))
+    from calibration.errors import InputError
     from calibration.files import write_atomically
     from perception.comparison.picture import draw
     from perception.comparison.run import Place, compare, spread, suite_of
-    from perception.comparison.table import markdown, put_into
+    from perception.comparison.table import around, markdown, put_into
     from perception.evaluation.truth import Subset, load_truth
     from perception.outputs.pictures import write_png
 
+    if document is not None:
+        around(document)  # said now rather than hours later
+    if out.exists() and not out.is_dir():
+        raise InputError(str(out), "a folder to write to", "a file")
     truth = load_truth(data, version, split)
     if limit is not None:
         truth = load_truth(data, version, split, Subset(spread(truth.tokens, limit), (), None))

@@ -35,9 +35,15 @@ def _bold(value: float, best: float) -> str:
 
 def put_into(document: Path, table: str) -> None:
     """Replace what is between the document's two marks by the table; InputError where it lacks them."""
+    before, after = around(document)
+    write_atomically(document, f"{before}{BEGIN}\n{table}\n{END}{after}")
+
+
+def around(document: Path) -> tuple[str, str]:
+    """What is before the document's first mark and after its second; InputError where it lacks them."""
     text = document.read_text(encoding="utf-8") if document.is_file() else ""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise InputError(str(document), f"a document with {BEGIN} and {END}", "another", "add the two lines")
-    write_atomically(document, f"{before}{BEGIN}\n{table}\n{END}{after}")
+    return before, after

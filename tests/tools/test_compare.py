@@ -135,3 +135,4 @@ def test_a_document_without_marks_is_left_alone(place: Path, capsys, monkeypatch
     )
     assert finished.code == 2
     assert (place / "other.md").read_text() == "nothing\n"
+    assert not (place / "out").exists()
