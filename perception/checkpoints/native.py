@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,20 @@ def save_weights(path: str | Path, weights: Mapping[str, Tensor], about: Mapping
             save_file(tensors, beside, {**(about or {}), **METADATA})
         except SafetensorError as error:  # a full disk, for one
             raise InputError(str(path), "a place to write to", str(error)) from error
+        _sort_metadata(beside)
         beside.chmod(mode)
+
+
+def _sort_metadata(path: Path) -> None:
+    """safetensors writes metadata in an order that changes from time to time; the same weights are the same bytes."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(text) == length:  # else it is written in another way; it stays as good as it was
+            file.seek(8)
+            file.write(text)
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:

@@ -84,6 +84,9 @@ def train(
     any weight. On Ctrl-C the state after the last whole step is kept, and KeyboardInterrupt is raised.
     """
     run = Run(job, fabric)
+    if run.is_complete:
+        say(f"{run.weights_path}: all {run.step} steps were done before")
+        return run.weights_path
     if run.step:
         say(f"{run.state_path}: going on after {run.step} of {job.schedule.steps} steps")
     batches = job.examples(run.step)
@@ -108,7 +111,7 @@ class Run:
 
     def __init__(self, job: Job, fabric: Fabric) -> None:
         self.job, self.fabric, self.settings = job, fabric, job.schedule.settings
-        self.state_path = job.out / "last.ckpt"
+        self.state_path, self.weights_path = job.out / "last.ckpt", job.out / "weights.safetensors"
         optimizer = AdamW(job.trainee.parameter_groups(), lr=self.settings.learning_rate)
         self.network, self.step, self.saved_at = job.trainee.network, 0, time.monotonic()
         state = load_state(self.state_path, job.identity)
@@ -121,6 +124,11 @@ class Run:
             self.step = state.step
             self.average.load(state.average)
             optimizer.load_state_dict(state.optimizer)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether an earlier run did it all."""
+        return self.step == self.job.schedule.steps and self.weights_path.is_file()
 
     @property
     def ended_epoch(self) -> bool:
@@ -206,7 +214,7 @@ class Run:
 
     def finish(self) -> Path:
         """Write the averaged weights; they are there for all processes then."""
-        path = self._save_weights("weights.safetensors")
+        path = self._save_weights(self.weights_path.name)
         self.fabric.barrier()
         return path
 

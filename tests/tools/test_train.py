@@ -200,7 +200,7 @@ def test_a_finished_run_has_nothing_left_to_do(place):
     before = place.weights("out")
     finished = place.train(*SHORT, "training.workers=1")
     assert finished.code == 0
-    assert "going on after 6 of 6 steps" in finished.stderr
+    assert "all 6 steps were done before" in finished.stderr
     assert all(torch.equal(before[name], value) for name, value in place.weights("out").items())
 
 

@@ -8,7 +8,7 @@ import torch
 
 from calibration.errors import InputError
 from perception.checkpoints import shipped
-from perception.checkpoints.native import save_weights
+from perception.checkpoints.native import read_weights, save_weights
 from perception.checkpoints.shipped import about, checkpoint_of, halved, main, shipped_names
 from perception.config import load_config
 from perception.detector import load_detector
@@ -99,3 +99,13 @@ def test_their_weights_are_small():
     sizes = [path.stat().st_size for path in shipped.FOLDER.glob("*.safetensors")]
     assert len(sizes) == len(SHIPPED)
     assert sum(sizes) <= 25e6
+
+
+def test_the_same_weights_are_the_same_bytes(tmp_path: Path):
+    weights = {"b": torch.ones(3), "a": torch.zeros(2, 2)}
+    facts = {"seed": "0", "made_by": "tools/train.py Zürich", "mAP": "0.5", "NDS": "0.4"}
+    for number in range(6):
+        save_weights(tmp_path / f"{number}.safetensors", weights, facts)
+    assert len({path.read_bytes() for path in tmp_path.glob("*.safetensors")}) == 1
+    assert about(tmp_path / "0.safetensors").items() >= facts.items()
+    assert torch.equal(read_weights(tmp_path / "0.safetensors")["b"], weights["b"])
