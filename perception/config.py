@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from calibration.errors import InputError
@@ -237,6 +238,11 @@ def read_sections(path: Path) -> dict:
     if not isinstance(data, dict):
         raise InputError(str(path), "a mapping of sections", type(data).__name__)
     return data
+
+
+def config_text(config: DetectorConfig) -> str:
+    """The configuration as a file has it: `load_config` reads it back."""
+    return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True, serialize_as_any=True), sort_keys=False)
 
 
 def parse_config(data: dict, what: str = "configuration") -> DetectorConfig:

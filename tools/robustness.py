@@ -90,11 +90,12 @@ def _chosen(text: str, known: list[str]) -> tuple[str, ...]:
 
 def _levels(text: str) -> tuple[int, ...]:
     from calibration.errors import InputError
+    from perception.robustness import severities_of
 
-    levels = sorted({part.strip() for part in text.split(",") if part.strip()})
-    if not levels or not set(levels) <= {"1", "2", "3"}:
+    levels = severities_of(text, "--severities")
+    if not levels:
         raise InputError("--severities", "some of 1,2,3", repr(text))
-    return tuple(map(int, levels))
+    return levels
 
 
 if __name__ == "__main__":

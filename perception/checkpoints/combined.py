@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
 from calibration.errors import InputError
 from calibration.files import write_atomically
@@ -42,6 +41,7 @@ def main(
 def combine(settings: DetectorConfig, weights: Sequence[Path], out: Path) -> tuple[Path, Path]:
     """Write OUT/config.yaml and OUT/weights.safetensors, and return them; InputError where tensors are lacking."""
     from perception.checkpoints.native import read_weights, save_weights
+    from perception.config import config_text
     from perception.model.network import Network
     from perception.training.trainee import start_from
 
@@ -52,8 +52,7 @@ def combine(settings: DetectorConfig, weights: Sequence[Path], out: Path) -> tup
         raise InputError(" and ".join(map(str, weights)), f"all {needed} tensors of the detector", got, fix)
     out.mkdir(parents=True, exist_ok=True)
     save_weights(out / "weights.safetensors", network.state_dict(), {"combined": ", ".join(map(str, weights))})
-    text = yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True, serialize_as_any=True), sort_keys=False)
-    write_atomically(out / "config.yaml", text)
+    write_atomically(out / "config.yaml", config_text(settings))
     return out / "config.yaml", out / "weights.safetensors"
 
 

@@ -1,12 +1,14 @@
 """The file that says what is compared: configs/comparisons/fusion.yaml is one.
 
-base: ../sim_fusion_maps.yaml               the configuration that methods change
-weights: [sim_camera, sim_lidar]            what all that is trained starts from: shipped names, or files
-overrides: [training.epochs=1, ...]         for all of them: the budget
-methods:
-  - {name: graph, level: maps, overrides: ['fuser={name: graph, reach: 2}']}
-  - {name: boxes, level: boxes, trained: false, overrides: [fuser=null, 'late={name: boxes}']}
-  - {name: LiDAR alone, level: none, config: ../sim_lidar.yaml}           with the weights in the package
+    base: ../sim_fusion_maps.yaml               the configuration that methods change
+    weights: [sim_camera, sim_lidar]            what all that is trained starts from: shipped names, or files
+    overrides: [training.epochs=1, ...]         for all of them: the budget
+    methods:
+      - {name: graph, level: maps, overrides: ['fuser={name: graph, reach: 2}']}
+      - {name: boxes, level: boxes, trained: false, overrides: [fuser=null, 'late={name: boxes}']}
+      - {name: LiDAR alone, level: none, config: ../sim_lidar.yaml}           with the weights in the package
+
+Paths are seen from the file's folder.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class Method(Settings):
 
 
 class Methods(Settings):
-    """The file's content; paths in it are seen from its folder."""
+    """The file's content."""
 
     base: str
     weights: tuple[str, ...] = ()

@@ -1,10 +1,12 @@
 """Each method is made, scored under every condition, and timed; all of it is kept and taken up again.
 
-OUT/NAME/training/      what tools/train.py writes, where a method is trained
-OUT/NAME/config.yaml    the detector
-OUT/NAME/conditions/    scores, as tools/robustness.py keeps them
-OUT/NAME/cost.json      parameters, and the time a frame takes
-OUT/comparison.json     all of it
+    OUT/NAME/training/      what tools/train.py writes, where a method is trained
+    OUT/NAME/config.yaml    the detector
+    OUT/NAME/conditions/    scores, as tools/robustness.py keeps them
+    OUT/NAME/cost.json      parameters, and the time a frame takes
+    OUT/comparison.json     all of it
+
+What a further run takes up goes by weights, data and code.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from calibration.errors import InputError
 from calibration.files import is_file, write_atomically
 from perception.checkpoints.combined import combine
 from perception.checkpoints.shipped import checkpoint_of
@@ -30,7 +31,7 @@ from perception.config import DetectorConfig
 from perception.detector import load_detector
 from perception.evaluation.truth import Truth
 from perception.offline import frame_options_of
-from perception.robustness import SEVERITIES, corruption_names
+from perception.robustness import corruption_names, severities_of
 from perception.robustness.frames import Condition
 from perception.robustness.metrics import resistance
 from perception.robustness.run import Settings, condition_scores
@@ -70,10 +71,8 @@ def spread(tokens: Sequence[str], count: int) -> tuple[str, ...]:
 
 def suite_of(severities: str) -> tuple[Condition, ...]:
     """Every corruption in these severities, given with commas between; none for an empty text."""
-    levels = [part.strip() for part in severities.split(",") if part.strip()]
-    if not set(levels) <= {str(severity) for severity in SEVERITIES}:
-        raise InputError("--suite", "some of 1,2,3", repr(severities))
-    return tuple(Condition(name, int(level)) for name in corruption_names() for level in sorted(set(levels)))
+    levels = severities_of(severities, "--suite")
+    return tuple(Condition(name, level) for name in corruption_names() for level in levels)
 
 
 def compare(
@@ -95,8 +94,7 @@ def _row(methods: Methods, method: Method, place: Place, progress: Progress, say
     config = config_of(methods, method, place.folder)
     path, checkpoint = _made(methods, method, config, place, progress, say)
     home = place.out / method.folder
-    names = tuple(dict.fromkeys(c.name for c in (*CONDITIONS.values(), *place.suite) if c != Condition()))
-    settings = Settings(path, checkpoint, names)
+    settings = Settings(path, checkpoint, corruptions=())  # conditions are named one by one
     wanted = list(dict.fromkeys((*CONDITIONS.values(), *place.suite)))
     found = condition_scores(settings, place.truth, home / "conditions", wanted, progress, say)
     scores = {title: found[condition] for title, condition in CONDITIONS.items()}
@@ -155,7 +153,7 @@ def _cost(config: Path, checkpoint: Path, truth: Truth, kept: Path) -> dict[str,
             return found["cost"]
     detector = load_detector(config, checkpoint)
     options = frame_options_of(detector.config, cameras_too=False, allow_missing=False, truth=False)
-    tokens = truth.tokens[:: max(1, len(truth.tokens) // TIMED_FRAMES)][:TIMED_FRAMES]
+    tokens = spread(truth.tokens, TIMED_FRAMES)
     times = []
     for frame in Source(truth.folder.parent, options, version=truth.folder.name, tokens=tokens):
         start = time.perf_counter()

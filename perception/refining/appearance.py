@@ -25,7 +25,6 @@ class Training(BaseTraining):
     """How it learns; half the learning rate is for the image network."""
 
     facing_weight: float = Field(1.5, ge=0)  # of the loss about headings, beside that about classes
-    rarity: float = Field(0.5, ge=0, le=1)  # views of a class are drawn as often as its count to the power 1 - rarity
     frozen_stages: int = Field(1, ge=0)  # of the image network, with its stem: they stay as ImageNet made them
     label_smoothing: float = Field(0.05, ge=0, lt=1)
 
@@ -88,9 +87,8 @@ class Course:
         for part in self._frozen:
             part.eval()
 
-    def chances(self) -> np.ndarray:
-        counts = np.bincount(self.lessons.kind)
-        return counts[self.lessons.kind].astype(np.float64) ** -self.settings.rarity
+    def kinds(self) -> np.ndarray:
+        return self.lessons.kind
 
     def loss(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Sums]:
         lessons, settings = self.lessons, self.settings

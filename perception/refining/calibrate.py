@@ -10,7 +10,7 @@ scenes they are too sure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -87,11 +87,9 @@ def main(
     Example: python -m perception.refining.calibrate runs/late/config.yaml --checkpoint runs/late/weights.safetensors
     --data data/sim --version v1.0-sim --out runs/calibrated
     """
-    import yaml
-
     from calibration.errors import InputError
     from calibration.files import write_atomically
-    from perception.config import load_config
+    from perception.config import config_text, load_config
     from perception.detector import load_detector
     from perception.training.command import with_training
     from perception.training.data import open_split
@@ -103,21 +101,20 @@ def main(
     source = open_split(with_training(settings), data, version, split)
     tokens = [source.tokens[row] for row in np.unique(np.linspace(0, len(source) - 1, limit).astype(int))]
     frames = map(source.frame, with_progress(tokens, len(tokens), "measuring"))
-    late = settings.late.model_copy(update=measured(detector, frames))
-    text = settings.model_copy(update={"late": late}).model_dump(mode="json", exclude_none=True, serialize_as_any=True)
+    late = settings.late.model_copy(update=measured((frame, found_apart(detector, frame)) for frame in frames))
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "config.yaml", yaml.safe_dump(text, sort_keys=False))
+    write_atomically(out / "config.yaml", config_text(settings.model_copy(update={"late": late})))
     say(", ".join(f"{name} ({getattr(late, name)})" for name in ("main", "camera", "main_errors", "camera_errors")))
     print(out / "config.yaml")
 
 
-def measured(detector: Any, frames: Iterable[Frame], streams: Callable | None = None) -> dict[str, Any]:
-    """What the frames tell of both detectors: settings of `late`. `streams` stands for `found_apart` in tests."""
-    found = {"main": Measured(), "camera": Measured()}
-    for frame in frames:
-        for name, boxes in (streams or found_apart)(detector, frame).items():
-            found[name].add(boxes, frame)
-    numbers = {name: one.fitted(f"{name} detector") for name, one in found.items()}
+def measured(found: Iterable[tuple[Frame, dict[str, Boxes3D]]]) -> dict[str, Any]:
+    """What frames, and what `found_apart` gives of each, tell of both detectors: settings of `late`."""
+    detectors = {"main": Measured(), "camera": Measured()}
+    for frame, apart in found:
+        for name, boxes in apart.items():
+            detectors[name].add(boxes, frame)
+    numbers = {name: one.fitted(f"{name} detector") for name, one in detectors.items()}
     return {
         **{name: calibration for name, (calibration, _) in numbers.items()},
         **{f"{name}_errors": errors for name, (_, errors) in numbers.items()},

@@ -38,7 +38,6 @@ class Training(BaseTraining):
     shift_s: float = Field(0.05, ge=0)  # and more for faster things: m for each m/s
     stretch: float = Field(0.06, ge=0)  # deviation of the length's logarithm
     blur: float = Field(0.8, gt=0)  # deviation of the aim, in steps between candidates
-    rarity: float = Field(0.5, ge=0, le=1)  # a class, moving or not, is drawn as often as its count to 1 - rarity
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,8 @@ def lessons_of(frame: Frame, boxes: Boxes3D, settings: Settings) -> Lessons:
 
 def _own(points: np.ndarray, truth: Boxes3D, row: int) -> np.ndarray:
     """The rows of the points (N, 5) that are the annotated thing's, where it was when they were measured."""
-    center, (length, width), velocity = (
-        truth.centers[row, :2],
-        truth.sizes[row, :2] / 2 + AROUND_M,
-        truth.velocities[row],
-    )
+    center, velocity = truth.centers[row, :2], truth.velocities[row]
+    length, width = truth.sizes[row, :2] / 2 + AROUND_M
     reach_m = length + width + np.linalg.norm(velocity) * points[:, 4].max(initial=0)
     near = np.nonzero((np.abs(points[:, 0] - center[0]) < reach_m) & (np.abs(points[:, 1] - center[1]) < reach_m))[0]
     apart = points[near, :2] + velocity * points[near, 4:5] - center
@@ -104,6 +100,8 @@ class Course:
         self.refiner, self.lessons, self.settings = refiner, lessons, settings
         model = refiner.settings
         self._ages = torch.arange(model.spans).repeat_interleave(model.layers) * model.span_s
+        self._top = np.zeros(len(refiner.classes), np.float32)  # of each class, the fastest there is
+        np.maximum.at(self._top, lessons.label, np.abs(lessons.speed))
 
     def parameter_groups(self) -> list[dict]:
         return [{"params": list(self.refiner.parameters()), "lr": self.settings.learning_rate}]
@@ -111,9 +109,8 @@ class Course:
     def begin(self) -> None:
         self.refiner.train()
 
-    def chances(self) -> np.ndarray:
-        group = self.lessons.label * 2 + (np.abs(self.lessons.speed) > STANDS_M_S)
-        return np.bincount(group)[group].astype(np.float64) ** -self.settings.rarity
+    def kinds(self) -> np.ndarray:
+        return self.lessons.label * 2 + (np.abs(self.lessons.speed) > STANDS_M_S)
 
     def loss(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Sums]:
         total, right = torch.zeros(()), 0
@@ -139,7 +136,8 @@ class Course:
         made_up = rng.uniform(-1, 1, count) * self._fastest(rows, anywhere)
         made_up[np.abs(made_up) < STANDS_M_S] = 0
         aim = np.where(rng.random(count) < settings.sheared, made_up, speed).astype(np.float32)
-        thing = self._sheared(torch.from_numpy(lessons.thing[rows]).float(), torch.from_numpy(aim - speed))
+        faster = torch.from_numpy(aim - speed)
+        thing = self._moved(torch.from_numpy(lessons.thing[rows]).float(), faster[:, None] * self._ages)
         trails = thing + torch.from_numpy(lessons.rest[rows]).float()
         keep = np.where(rng.random(count) < settings.thinned, rng.uniform(0.3, 1, count), 1).astype(np.float32)
         noise = torch.from_numpy(rng.random(trails.shape, dtype=np.float32))
@@ -156,12 +154,7 @@ class Course:
     def _fastest(self, rows: np.ndarray, anywhere: bool) -> np.ndarray:
         """How fast lessons of these classes are shown: as fast as any of the class is, and half as fast again."""
         least = self.refiner.settings.fastest[anywhere] / 4
-        top = np.array([np.abs(self.lessons.speed[self.lessons.label == k]).max() for k in self.lessons.label[rows]])
-        return np.clip(1.5 * top, least, 0.9 * self.refiner.settings.fastest[anywhere])
-
-    def _sheared(self, trails: Tensor, faster: Tensor) -> Tensor:
-        """The trails (K, R, cells) of things that are so much faster (K,) [m/s]."""
-        return self._moved(trails, faster[:, None] * self._ages)
+        return np.clip(1.5 * self._top[self.lessons.label[rows]], least, 0.9 * self.refiner.settings.fastest[anywhere])
 
     def _moved(self, trails: Tensor, back: Tensor) -> Tensor:
         """The trails with each row moved back by so much (K, R) [m]; between cells, points are shared."""

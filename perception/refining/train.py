@@ -28,6 +28,7 @@ class Training(BaseSettings):
     learning_rate: float = Field(2e-3, gt=0)  # at its peak
     weight_decay: float = Field(0.02, ge=0)
     gradient_clip: float = Field(10.0, gt=0)
+    rarity: float = Field(0.5, ge=0, le=1)  # lessons of a kind are drawn as often as its count to the power 1 - rarity
     seed: int = Field(0, ge=0)
 
 
@@ -43,8 +44,8 @@ class Course(Protocol):
     def begin(self) -> None:
         """An epoch begins: everything that learns is in training mode."""
 
-    def chances(self) -> np.ndarray:
-        """How often each lesson is drawn, beside the others."""
+    def kinds(self) -> np.ndarray:
+        """Of each lesson a number, equal for those of a kind: rare kinds are drawn more often than they come."""
 
     def loss(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Sums]:
         """Of these lessons as `rng` shows them."""
@@ -78,7 +79,8 @@ def train_refiner(
         schedule.load_state_dict(saved.optimizer["schedule"])
         first = saved.step
         say(f"{state}: going on after epoch {first} of {settings.epochs}")
-    chances = course.chances()
+    kinds = course.kinds()
+    chances = np.bincount(kinds)[kinds].astype(np.float64) ** -settings.rarity
     chances = chances / chances.sum()
     for epoch in range(first, settings.epochs):
         rng = np.random.default_rng([settings.seed, epoch])

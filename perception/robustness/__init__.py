@@ -58,6 +58,14 @@ def corruption(name: str) -> Corruption:
     return importlib.import_module(f"{corruptions.__name__}.{name}")
 
 
+def severities_of(text: str, option: str) -> tuple[int, ...]:
+    """Severities given with commas between, ascending, each once; InputError, naming the option, for any other."""
+    levels = sorted({part.strip() for part in text.split(",") if part.strip()})
+    if not set(levels) <= set(map(str, SEVERITIES)):
+        raise InputError(option, "some of 1,2,3", repr(text))
+    return tuple(map(int, levels))
+
+
 def corrupted(frame: Frame, name: str, severity: int, seed: int = 0, history: History | None = None) -> Frame:
     """The frame under a corruption; InputError for an unknown one, and for a severity that isn't 1, 2 or 3."""
     if severity not in SEVERITIES:

@@ -48,26 +48,28 @@ def _draw_group(canvas: np.ndarray, summary: Summary, score: str, left: int) -> 
     texts = [Text(left, TOP - 44, f"{score}, clean {clean:.3f}", 14, INK)]
     heads = [*(f"severity {severity}" for severity in summary.severities), "RA"]
     for column, head in enumerate(heads):
-        texts.append(Text(_middle(left, column, head, 12), TOP - 20, head, 12, MUTED))
+        texts.append(Text(middle(left + column * CELL[0], CELL[0], head, 12), TOP - 20, head, 12, MUTED))
     for row, name in enumerate(summary.corruptions):
         shares = [value / clean if clean > 0 else math.nan for value in summary.under(score)[name]]
         for column, share in enumerate([*shares, left_of.ra[name]]):
-            texts.append(_draw_cell(canvas, left, column, TOP + row * CELL[1], share))
-    texts.append(_draw_cell(canvas, left, len(heads) - 1, _mean_row(summary), left_of.mra))
+            texts.append(draw_cell(canvas, left + column * CELL[0], TOP + row * CELL[1], CELL, share, share))
+    last = left + (len(heads) - 1) * CELL[0]
+    texts.append(draw_cell(canvas, last, _mean_row(summary), CELL, left_of.mra, left_of.mra))
     return texts
 
 
-def _draw_cell(canvas: np.ndarray, left: int, column: int, top: int, share: float) -> Text:
+def draw_cell(canvas: np.ndarray, left: int, top: int, size: tuple[int, int], value: float, share: float) -> Text:
+    """Fill a cell with a share's colour, into the canvas -> the value's text in its middle."""
     colour = share_colour(share)
-    start = left + column * CELL[0]
-    cv2.rectangle(canvas, (start + 1, top + 1), (start + CELL[0] - 2, top + CELL[1] - 2), colour, -1)
-    text = f"{share:.3f}" if math.isfinite(share) else "-"
+    cv2.rectangle(canvas, (left + 1, top + 1), (left + size[0] - 2, top + size[1] - 2), colour, -1)
+    text = f"{value:.3f}" if math.isfinite(value) else "-"
     ink = (20, 20, 24) if sum(colour) > 380 else (245, 245, 245)
-    return Text(_middle(left, column, text, 14), top + 7, text, 14, ink)
+    return Text(middle(left, size[0], text, 14), top + size[1] // 2 - 9, text, 14, ink)
 
 
-def _middle(left: int, column: int, text: str, size: int) -> float:
-    return left + column * CELL[0] + (CELL[0] - text_width(text, size)) / 2
+def middle(left: int, width: int, text: str, size: int) -> float:
+    """Where a text begins that is in the middle of a width [px]."""
+    return left + (width - text_width(text, size)) / 2
 
 
 def share_colour(share: float) -> Colour:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 
 from calibration.errors import InputError
 from calibration.files import write_atomically
 from perception.checkpoints.native import read_weights
-from perception.config import DetectorConfig
+from perception.config import DetectorConfig, config_text
 from perception.detector import choose_device
 from perception.sources.nuscenes import Source
 from perception.training.data import classes_present, examples, objects_to_paste, open_split
@@ -133,9 +132,8 @@ def _prepare_folder(out: Path, config: DetectorConfig, fabric: Fabric) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
-    text = yaml.safe_dump(config.model_dump(mode="json", exclude_none=True, serialize_as_any=True), sort_keys=False)
     if not (out / "last.ckpt").exists():
-        write_atomically(out / "config.yaml", text)
+        write_atomically(out / "config.yaml", config_text(config))
 
 
 def _depth_stride(trainee: Trainee) -> int | None:

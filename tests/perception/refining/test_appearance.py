@@ -19,6 +19,7 @@ from perception.nuscenes import CLASS_NAMES
 from perception.refining.appearance import Course, Lessons, Training, augmented, lessons_of, what_they_are
 from perception.refining.train import train_refiner, training_of
 from perception.types import Boxes3D, Truth
+from tests.perception.refining.checks import same
 from tests.perception.training.scenes import random_boxes, scene
 from tests.tiny import tiny_data, tiny_frame
 
@@ -33,11 +34,6 @@ def refiner(**settings: object) -> Appearance:
 def found(count: int = 12, seed: int = 0) -> Boxes3D:
     boxes = random_boxes(count, seed, reach=20.0)
     return replace(boxes, scores=np.linspace(0.9, 0.1, count).astype(np.float32))
-
-
-def same(one: Boxes3D, other: Boxes3D) -> None:
-    for name in ("centers", "sizes", "yaws", "velocities", "scores", "labels"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 def test_without_cameras_boxes_stay_as_they_are() -> None:

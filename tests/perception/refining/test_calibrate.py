@@ -24,7 +24,7 @@ def streams(rng: np.random.Generator):
     """Detectors whose boxes are 0.2 m off, and the camera's 0.1 of the distance along its ray; half of their boxes are
     of nothing, by scores that are twice as sure as they should be."""
 
-    def found(_: object, frame) -> dict[str, Boxes3D]:
+    def found(frame) -> dict[str, Boxes3D]:
         truth, result = frame.truth.boxes, {}
         ray = truth.centers[:, :2] / np.linalg.norm(truth.centers[:, :2], axis=1, keepdims=True)
         for name, share in {"main": 0.0, "camera": 0.1}.items():
@@ -49,7 +49,8 @@ def frames(count: int):
 
 
 def test_scores_become_probabilities_and_errors_are_told() -> None:
-    found = measured(None, frames(60), streams(np.random.default_rng(0)))
+    apart = streams(np.random.default_rng(0))
+    found = measured((frame, apart(frame)) for frame in frames(60))
     assert found["main"].scale == pytest.approx(0.5, abs=0.12)
     assert found["main"].offset == pytest.approx(0.0, abs=0.3)
     assert found["main_errors"].across_m == pytest.approx(0.1, abs=0.03)
@@ -59,8 +60,9 @@ def test_scores_become_probabilities_and_errors_are_told() -> None:
 
 
 def test_too_little_is_refused() -> None:
+    apart = streams(np.random.default_rng(0))
     with pytest.raises(InputError, match="at least 20"):
-        measured(None, frames(1), streams(np.random.default_rng(0)))
+        measured((frame, apart(frame)) for frame in frames(1))
 
 
 def test_both_detectors_are_heard_apart(tmp_path: Path) -> None:

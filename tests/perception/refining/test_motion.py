@@ -28,6 +28,7 @@ from perception.nuscenes import CLASS_NAMES
 from perception.refining.motion import Course, Lessons, Training, lessons_of
 from perception.refining.train import train_refiner
 from perception.types import Boxes3D, Frame, PointCloud, Truth
+from tests.perception.refining.checks import same
 from tests.perception.training.scenes import random_boxes
 from tests.tiny import tiny_data, tiny_frame
 
@@ -74,11 +75,6 @@ def frame_of(boxes: Boxes3D, rng: np.random.Generator, points: int = 60) -> Fram
     cloud = PointCloud(np.concatenate(parts).astype(np.float32))
     truth = Truth(boxes, np.full(len(boxes), points), np.zeros(len(boxes), int))
     return replace(tiny_frame(cameras=()), cloud=cloud, truth=truth)
-
-
-def same(one: Boxes3D, other: Boxes3D) -> None:
-    for name in ("centers", "sizes", "yaws", "velocities", "scores", "labels"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
 def test_without_points_or_boxes_everything_stays_as_it_is() -> None:
