@@ -16,6 +16,7 @@ from perception.config import input_error_of
 from perception.overrides import overridden
 from perception.training.checkpoint import State, load_state, save_state
 
+LEAST_STEPS = 6  # of a schedule: torch's divides by zero where a fifth of its steps is one
 Sums = dict[str, tuple[float, float]]  # what is told of a batch: a sum, and of how many
 
 
@@ -71,7 +72,8 @@ def train_refiner(
     optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     steps = max(1, settings.epoch_lessons // settings.batch_size)
     rates = [group["lr"] for group in groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps * settings.epochs, pct_start=0.2)
+    total = max(steps * settings.epochs, LEAST_STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=total, pct_start=0.2)
     first, saved = 0, load_state(state, {})
     if saved is not None:
         refiner.load_state_dict(saved.network)

@@ -156,6 +156,15 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path) -> 
         torch.testing.assert_close(again.state_dict()[name], tensor, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("steps", range(1, 8))
+def test_a_training_may_be_short(tmp_path: Path, steps: int) -> None:
+    settings, said = Training(epochs=1, epoch_lessons=4 * steps, batch_size=4), []
+    train_refiner(
+        Course(refiner(), painted(20, 0), settings), settings, tmp_path / "last", lambda items, *_: items, said.append
+    )
+    assert said[0].startswith("epoch 1: loss")
+
+
 def test_lessons_survive_their_file(tmp_path: Path) -> None:
     frame = scene()
     lessons = lessons_of(frame, found(), TINY)
