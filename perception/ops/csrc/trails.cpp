@@ -2,36 +2,12 @@
 #include <algorithm>
 #include <cmath>
 #include <new>
-#include <vector>
 
 #include "common.h"
+#include "squares.h"
 
 namespace bevfuse {
 namespace {
-
-constexpr int64_t SIDE = 48;      // squares along each axis,
-constexpr double SQUARE_M = 3.0;  // of this size, around the origin; what is beyond belongs to those at the edge
-
-inline int64_t square(double place) {
-    const double number = std::floor(place / SQUARE_M) + SIDE / 2;
-    return number > 0 ? static_cast<int64_t>(std::fmin(number, SIDE - 1)) : 0;  // NaN too has one
-}
-
-// Points sorted by square, so that a way looks at those around it only.
-struct Squares {
-    std::vector<int64_t> starts, rows;
-
-    Squares(const float* points, int64_t count) : starts(SIDE * SIDE + 1), rows(count) {
-        std::vector<int32_t> of(count);
-        for (int64_t i = 0; i < count; ++i) {
-            of[i] = static_cast<int32_t>(square(points[5 * i]) * SIDE + square(points[5 * i + 1]));
-            ++starts[of[i] + 1];
-        }
-        for (int64_t k = 0; k < SIDE * SIDE; ++k) starts[k + 1] += starts[k];
-        std::vector<int64_t> next(starts.begin(), starts.end() - 1);
-        for (int64_t i = 0; i < count; ++i) rows[next[of[i]]++] = i;
-    }
-};
 
 struct Layout {
     double span_s, above_m, over_m, cell_m;
@@ -71,15 +47,10 @@ BEVFUSE_EXPORT int bevfuse_trails(const float* points, int64_t count, const doub
             const double* way = ways + 8 * w;
             const double c = std::fabs(way[4]), s = std::fabs(way[5]);
             const double reach_x = c * way[7] + s * way[6], reach_y = s * way[7] + c * way[6];
-            const int64_t low = bevfuse::square(way[1] - reach_y), high = bevfuse::square(way[1] + reach_y);
-            const int64_t right = bevfuse::square(way[0] + reach_x);
-            for (int64_t column = bevfuse::square(way[0] - reach_x); low <= high && column <= right; ++column) {
-                const int64_t until = squares.starts[column * bevfuse::SIDE + high + 1];
-                for (int64_t k = squares.starts[column * bevfuse::SIDE + low]; k < until; ++k) {
-                    uint8_t* trail = counts + w * spans * layers * cells;
-                    bevfuse::count_point(points + 5 * squares.rows[k], way, layout, trail);
-                }
-            }
+            uint8_t* trail = counts + w * spans * layers * cells;
+            squares.around(way[0], way[1], reach_x, reach_y, [&](int64_t row) {
+                bevfuse::count_point(points + 5 * row, way, layout, trail);
+            });
         }
     });
     return 0;

@@ -27,6 +27,7 @@ int bevfuse_bev_pool_backward(const float*, const float*, const float*, const in
 int bevfuse_voxel_keys(const float*, int64_t, int64_t, const float*, const float*, const int64_t*, int64_t*, int);
 int bevfuse_trails(const float*, int64_t, const double*, int64_t, const double*, int64_t, int64_t, int64_t, uint8_t*,
                    int);
+int bevfuse_surroundings(const float*, int64_t, const double*, int64_t, int64_t, float*, int64_t*, int);
 int bevfuse_sparse_build(const int64_t*, int64_t, const int64_t*, int64_t, int, void**, int64_t*);
 int bevfuse_sparse_export(const void*, int64_t*, int32_t*, int64_t*, int32_t*, uint16_t*, int);
 int bevfuse_sparse_free(void*);
@@ -154,6 +155,22 @@ void check_trails(int seed) {
     require(found > WAYS, "trails hold points");
 }
 
+void check_surroundings(int seed) {
+    constexpr int64_t COUNT = 20000, BOXES = 12, MOST = 40;
+    const Floats points = Random(seed).floats(COUNT * 5);
+    std::vector<double> boxes;
+    for (int64_t k = 0; k < BOXES; ++k) {
+        const double angle = .5 * static_cast<double>(k);
+        boxes.insert(boxes.end(), {.1, -.1, 0, std::cos(angle), std::sin(angle), .1, 0, .4, .3, .05 * k, -.5});
+    }
+    Floats one(BOXES * MOST * 5), four(one.size());
+    std::vector<int64_t> counts(BOXES), others(BOXES);
+    bevfuse_surroundings(points.data(), COUNT, boxes.data(), BOXES, MOST, one.data(), counts.data(), 1);
+    bevfuse_surroundings(points.data(), COUNT, boxes.data(), BOXES, MOST, four.data(), others.data(), 4);
+    require(same(one, four) && counts == others, "surroundings are the same with four threads");
+    require(!counts[0] && counts[BOXES - 1] == MOST, "surroundings hold points");
+}
+
 struct Book {
     int64_t outputs;
     std::vector<int64_t> coordinates, starts;
@@ -254,6 +271,7 @@ void check_all(int seed) {
     check_pooling(seed);
     check_voxel_keys(seed);
     check_trails(seed);
+    check_surroundings(seed);
     check_convolution(seed, 1, true);
     check_convolution(seed, 2, false);
 }

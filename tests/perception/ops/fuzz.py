@@ -17,6 +17,7 @@ from perception.ops import native
 from perception.ops.bev_pool import PoolingPlan, bev_pool
 from perception.ops.nms import circle_nms, rotated_nms
 from perception.ops.sparse import Kernel, SparseTensor, convolve, convolve_inverse
+from perception.ops.surroundings import gather_surroundings
 from perception.ops.trails import Layout, count_trails
 from perception.ops.voxelize import voxelize
 
@@ -64,6 +65,12 @@ def follow_trails(rng: np.random.Generator) -> None:
         spans, 0.5, layers, cells, float(rng.choice([0.0, 1e-30, 0.3])), *(float(n) for n in rng.normal(size=2))
     )
     count_trails(points, ways, layout)
+
+
+def gather_around(rng: np.random.Generator) -> None:
+    points = numbers(rng, int(rng.integers(0, 300)), 5)
+    boxes = numbers(rng, int(rng.integers(0, 12)), 11).double()
+    gather_surroundings(points, boxes, int(rng.integers(0, 9)))
 
 
 def suppress_boxes(rng: np.random.Generator) -> None:
@@ -117,5 +124,5 @@ if __name__ == "__main__":
         read_beyond()
         sys.exit()
     torch.set_num_threads(2)
-    for call in (pool, make_voxels, follow_trails, suppress_boxes, convolve_back_and_forth):
+    for call in (pool, make_voxels, follow_trails, gather_around, suppress_boxes, convolve_back_and_forth):
         print(f"{call.__name__}: {run(call, int(sys.argv[1]))} of {sys.argv[1]} computed, the others refused")
