@@ -25,13 +25,14 @@ class Looks:
     pixels: np.ndarray  # (K,) float32, how long the box's rectangle is in the image [px]
     visible: np.ndarray  # (K,) float32, how much of the rectangle lies in the image, 0-1
     bearing: np.ndarray  # (K,) float32, azimuth of the line from camera to box in the boxes' frame [rad]
+    origin: np.ndarray  # (K, 2) float32, where that camera is: x and y in the boxes' frame [m]
 
 
 def looks_at(boxes: Boxes3D, cameras: Mapping[str, CameraImage], size: int, margin: float) -> Looks:
     """The best view of each of the boxes, in the lidar frame; `margin` is left around, as part of the box's side."""
     best = np.zeros(len(boxes))
     views: list[tuple[CameraImage, np.ndarray] | None] = [None] * len(boxes)
-    shares, bearings = np.zeros(len(boxes), np.float32), np.zeros(len(boxes), np.float32)
+    shares, origins = np.zeros(len(boxes), np.float32), np.zeros((len(boxes), 2), np.float32)
     for camera in cameras.values():
         camera = rectified(camera)
         corners, share = _rectangles(boxes, camera)
@@ -39,8 +40,7 @@ def looks_at(boxes: Boxes3D, cameras: Mapping[str, CameraImage], size: int, marg
         origin = camera.camera_from_lidar.inverse().translation
         for row in np.nonzero(shown > best)[0]:
             best[row], shares[row], views[row] = shown[row], share[row], (camera, corners[row])
-            x, y = boxes.centers[row, :2] - origin[:2]
-            bearings[row] = np.arctan2(y, x)
+            origins[row] = origin[:2]
     rows = np.array([row for row, view in enumerate(views) if view is not None], np.int64)
     images = np.zeros((len(rows), size, size, 3), np.uint8)
     sides = np.zeros(len(rows), np.float32)
@@ -48,7 +48,8 @@ def looks_at(boxes: Boxes3D, cameras: Mapping[str, CameraImage], size: int, marg
         camera, rectangle = views[row]
         sides[place] = (rectangle[2:] - rectangle[:2]).max()
         _cut(camera.image, rectangle, margin, image)
-    return Looks(rows, images, sides, shares[rows], bearings[rows])
+    x, y = (boxes.centers[rows, :2] - origins[rows]).T
+    return Looks(rows, images, sides, shares[rows], np.arctan2(y, x).astype(np.float32), origins[rows])
 
 
 def _rectangles(boxes: Boxes3D, camera: CameraImage) -> tuple[np.ndarray, np.ndarray]:

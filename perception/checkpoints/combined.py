@@ -28,7 +28,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, instead of what it says.")] = None,
 ) -> None:
-    """Put the weights of detectors together that a detector has as its parts.
+    """Put the weights of detectors together that a detector has as its parts. Refiners without weights are left out.
 
     Example: python -m perception.checkpoints.combined configs/sim_fusion_maps.yaml 'late={name: boxes}' fuser=null
     --weights runs/camera/weights.safetensors --weights runs/lidar/weights.safetensors --out runs/late
@@ -39,14 +39,21 @@ def main(
 
 
 def combine(settings: DetectorConfig, weights: Sequence[Path], out: Path) -> tuple[Path, Path]:
-    """Write OUT/config.yaml and OUT/weights.safetensors, and return them; InputError where tensors are lacking."""
+    """Write OUT/config.yaml and OUT/weights.safetensors, and return them; InputError where tensors are lacking.
+
+    Refiners that none of the weights has are left out: they learn from what the detector finds, see
+    tools/train_refiner.py.
+    """
     from perception.checkpoints.native import read_weights, save_weights
     from perception.config import config_text
     from perception.model.network import Network
     from perception.training.trainee import start_from
 
+    given = [read_weights(path) for path in weights]
+    names = {name.split(".")[1] for tensors in given for name in tensors if name.startswith("refiners.")}
+    settings = settings.model_copy(update={"refiners": tuple(one for one in settings.refiners if one.name in names)})
     network = Network(settings)
-    loaded, needed = start_from(network, map(read_weights, weights)), len(network.state_dict())
+    loaded, needed = start_from(network, given), len(network.state_dict())
     if loaded < needed:
         got, fix = f"{loaded} of them", "train what is new, or take the sections that the weights were made with"
         raise InputError(" and ".join(map(str, weights)), f"all {needed} tensors of the detector", got, fix)

@@ -1,10 +1,14 @@
-"""From a head's tensors to Boxes3D."""
+"""From a head's tensors to Boxes3D; what a second opinion makes of these, and which of them stay that overlap."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import torch
 from torch import Tensor
 
+from perception.ops.nms import rotated_nms
 from perception.types import Boxes3D
 
 
@@ -20,3 +24,36 @@ def boxes_of_frame(
     """One frame's boxes in the lidar frame."""
     floats = (t.detach().float().cpu().numpy() for t in (centers, sizes, yaws, velocities, scores))
     return Boxes3D(*floats, labels.cpu().numpy().astype(np.int64), class_names)
+
+
+def judged_again(
+    boxes: Boxes3D, chances: np.ndarray, weight: float, second_label: float, other_label: float = 1.0
+) -> Boxes3D:
+    """Boxes (K) as a second opinion takes them, probabilities (K, classes and more columns).
+
+    Each gets the likeliest label, and once more each other label that is at least as probable as `second_label`; the
+    score is the geometric mean of the detector's and the label's probability, of which that has `weight`. Of the
+    detector's score the part `other_label` counts for labels that it didn't give; if less than 1, its own stays, too.
+    """
+    best, parts = chances[:, : len(boxes.class_names)].argmax(axis=1), []
+    for label in range(len(boxes.class_names)):
+        own = boxes.labels == label
+        rows = np.nonzero((best == label) | (chances[:, label] >= second_label) | (own & (other_label < 1)))[0]
+        before = np.where(own[rows], 1.0, other_label) * boxes.scores[rows]
+        scores = before ** (1 - weight) * chances[rows, label] ** weight
+        labels = np.full(len(rows), label, np.int64)
+        parts.append(replace(boxes.select(rows), labels=labels, scores=scores.astype(boxes.scores.dtype)))
+    return Boxes3D.joined(parts)
+
+
+def best_of_each(boxes: Boxes3D, max_overlap: float) -> np.ndarray:
+    """Rows that stay when of two overlapping boxes of a class the worse one goes, best first."""
+    kept = []
+    for label in np.unique(boxes.labels):
+        rows = np.nonzero(boxes.labels == label)[0]
+        flat = np.concatenate([boxes.centers[rows, :2], boxes.sizes[rows, :2], boxes.yaws[rows, None]], axis=1)
+        scores = torch.from_numpy(boxes.scores[rows].astype(np.float32))
+        stay = rotated_nms(torch.from_numpy(flat.astype(np.float32)), scores, max_overlap)
+        kept.append(rows[stay.numpy()])
+    rows = np.concatenate(kept) if kept else np.zeros(0, np.int64)
+    return rows[np.argsort(-boxes.scores[rows], kind="stable")]

@@ -1,7 +1,8 @@
 """A network made ready to run and not to be trained: the same results, sooner.
 
-A BatchNorm behind a convolution is a factor and an offset for each of its channels, which its weights and bias can hold
-just as well (they are folded); and convolutions over maps are faster where a place's channels lie side by side.
+A BatchNorm behind a convolution or a matrix is a factor and an offset for each of its channels, which its weights and
+bias can hold just as well (they are folded); and convolutions over maps are faster where a place's channels lie side by
+side.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from perception.model.layers import ConvNormAct
 from perception.model.precision import Precision
@@ -36,7 +37,7 @@ def for_inference(network: nn.Module, precision: Precision = "fp32") -> nn.Modul
 
 
 def fold_norms(module: nn.Module) -> None:
-    """Fold the norms of this very module, not of its parts, into the convolutions before them."""
+    """Fold the norms of this very module, not of its parts, into the convolutions or matrices before them."""
     if isinstance(module, ConvNormAct):
         pairs = [("conv", "bn")]
     elif isinstance(module, nn.Sequential):
@@ -48,7 +49,11 @@ def fold_norms(module: nn.Module) -> None:
         before, after = getattr(module, conv), getattr(module, norm)
         if isinstance(before, CONVOLUTIONS) and isinstance(after, NORMS):
             setattr(module, conv, fuse_conv_bn_eval(before, after, isinstance(before, nn.ConvTranspose2d)))
-            setattr(module, norm, nn.Identity())
+        elif isinstance(before, nn.Linear) and isinstance(after, nn.BatchNorm1d):
+            setattr(module, conv, fuse_linear_bn_eval(before, after))
+        else:
+            continue
+        setattr(module, norm, nn.Identity())
 
 
 def lay_channels_last(network: nn.Module) -> None:

@@ -2,7 +2,8 @@
 
 A refiner called NAME is perception/model/refiners/NAME.py, and how it learns is perception/refining/NAME.py: there
 `Training` are its settings, `lessons_of(frame, boxes, refiner_settings)` gives `Lessons`, see
-perception/refining/lessons.py, and `Course(refiner, lessons, training)` is what perception/refining/train.py trains.
+perception/refining/lessons.py, of frames without their cloud too if there is a true WITHOUT_POINTS_TOO, and
+`Course(refiner, lessons, training)` is what perception/refining/train.py trains.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import importlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,7 +29,6 @@ from perception.config import DetectorConfig
 from perception.detector import Detector
 from perception.model.inference import for_inference
 from perception.model.network import Network
-from perception.refining.lessons import LessonArrays
 from perception.refining.train import Training, train_refiner, training_of
 from perception.sources.nuscenes import Source
 from perception.training.command import with_training
@@ -86,8 +88,8 @@ def train_refiner_on_nuscenes(
     folder = out / name
     _claim(out, folder, before, config, checkpoint, sources, settings)
     teacher = Detector(before, for_inference(deepcopy(detector)))
-    parts = [_lessons(teacher, config.refiners[place], source, folder, progress) for source in sources]
-    lessons = parts[0].joined(parts)
+    files = [_lessons(teacher, config.refiners[place], source, folder, progress) for source in sources]
+    lessons = _how(name).Lessons.load_all(list(chain.from_iterable(files)))
     say(f"{len(lessons)} lessons of boxes found in {sum(map(len, sources))} frames")
     if not len(lessons):
         expected = "a detector that finds some of what is annotated in them"
@@ -132,12 +134,17 @@ def _claim(
     write_atomically(path, text)
 
 
-def _lessons(teacher: Detector, refiner: Any, source: Source, folder: Path, progress: Progress) -> LessonArrays:
-    """What each frame teaches, detected now or found in its file."""
+def _lessons(teacher: Detector, refiner: Any, source: Source, folder: Path, progress: Progress) -> list[Path]:
+    """Files of what each frame teaches, made now or there already; every other frame teaches without its cloud, too, if
+    that is something to learn from."""
     how = _how(refiner.name)
+    blind_too = getattr(how, "WITHOUT_POINTS_TOO", False) and teacher.config.cameras_stand_in
+    without = set(source.tokens[::2]) if blind_too else set()
     files = {token: folder / f"{token}.npz" for token in source.tokens}
     remaining = [token for token, file in files.items() if not file.is_file()]
     for token in progress(remaining, len(remaining), "looking at what is found") if remaining else ():
         frame = source.frame(token)
-        how.lessons_of(frame, teacher(frame), refiner).save(files[token])
-    return how.Lessons.joined([how.Lessons.load(file) for file in files.values()])
+        shown = [frame, replace(frame, cloud=None)] if token in without else [frame]
+        parts = [how.lessons_of(one, teacher(one), refiner) for one in shown]
+        how.Lessons.joined(parts).save(files[token])
+    return list(files.values())

@@ -13,12 +13,13 @@ from calibration.files import written_whole
 from perception.types import Boxes3D, Truth
 
 NEAR_M = {"pedestrian": 1.0, "bicycle": 1.0, "motorcycle": 1.0, "traffic_cone": 0.7, "barrier": 1.0}
+FRONTLESS = ("barrier", "traffic_cone")  # either of their ends may be called the front
 NEAR_OTHERS_M = 2.0  # centres of one thing, found and annotated, are no farther apart
 
 
 @dataclass(frozen=True)
 class LessonArrays:
-    """Arrays with one row a lesson; subclasses name them."""
+    """Arrays with one row a lesson; subclasses name them, last one that is short."""
 
     COMPRESSED: ClassVar[bool] = False  # worth its time where most is zero
 
@@ -43,12 +44,41 @@ class LessonArrays:
         with np.load(path) as arrays:
             return cls(**dict(arrays))
 
+    @classmethod
+    def load_all(cls, paths: Sequence[Path]) -> Self:
+        """What is in all of the files, one at least, one after the other, without a copy of it all on the way."""
+        counts = [cls._count(path) for path in paths]
+        whole, start = {}, 0
+        for path, count in zip(paths, counts, strict=True):
+            with np.load(path) as arrays:
+                for field in fields(cls):
+                    part = arrays[field.name]
+                    if field.name not in whole:
+                        whole[field.name] = np.empty((sum(counts), *part.shape[1:]), part.dtype)
+                    whole[field.name][start : start + count] = part
+            start += count
+        return cls(**whole)
+
+    @classmethod
+    def _count(cls, path: Path) -> int:
+        with np.load(path) as arrays:
+            return len(arrays[fields(cls)[-1].name])
+
 
 def nearest_truth(boxes: Boxes3D, truth: Truth) -> tuple[np.ndarray, np.ndarray]:
     """The annotation (N,) nearest to each box, 0 where there is none at all; and whether it is the same thing."""
     if not len(boxes) or not len(truth.boxes):
         return np.zeros(len(boxes), np.int64), np.zeros(len(boxes), bool)
-    near = np.array([NEAR_M.get(name, NEAR_OTHERS_M) for name in truth.boxes.class_names])[truth.boxes.labels]
-    apart = np.linalg.norm(boxes.centers[:, None, :2] - truth.boxes.centers[None, :, :2], axis=2) / near
+    apart = np.linalg.norm(boxes.centers[:, None, :2] - truth.boxes.centers[None, :, :2], axis=2) / near_m(truth)
     nearest = apart.argmin(axis=1)
     return nearest, apart[np.arange(len(boxes)), nearest] < 1
+
+
+def near_m(truth: Truth) -> np.ndarray:
+    """How far from each annotation (N,) a found box may be and still be of that thing [m]."""
+    return np.array([NEAR_M.get(name, NEAR_OTHERS_M) for name in truth.boxes.class_names])[truth.boxes.labels]
+
+
+def has_front(labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
+    """Whether things of these classes (N,) have a front; background, the label behind the last class, has none."""
+    return np.array([name not in FRONTLESS for name in class_names] + [False])[labels]

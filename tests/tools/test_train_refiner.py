@@ -25,9 +25,14 @@ def place(tmp_path: Path) -> Path:
     write_nuscenes(tmp_path / "nuscenes", scenes=2, sweeps=1)
     data = tiny_data(cameras=False, head="centerpoint")
     (tmp_path / "plain.yaml").write_text(yaml.safe_dump(data))
+    placement = {"name": "placement", "points": 16, "channels": [8], "hidden": 8, "min_score": 0.0}
     motion = {"name": "motion", "cells": 64, "cell": 0.5, "bins": 4, "hidden": 8, "step": [4.0, 4.0], "min_score": 0.0}
     appearance = {"name": "appearance", "size": 32, "out_stage": 1, "hidden": 16, "min_score": 0.0}
-    for name, refiners in {"refined": [appearance], "both": [motion, appearance]}.items():
+    for name, refiners in {
+        "refined": [appearance],
+        "both": [motion, appearance],
+        "three": [placement, motion, appearance],
+    }.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**data, "refiners": refiners}))
     torch.manual_seed(0)
     save_weights(tmp_path / "plain.safetensors", Network(load_config(tmp_path / "plain.yaml")).state_dict())
@@ -64,6 +69,13 @@ def test_one_refiner_is_trained_after_the_other(place: Path, capsys, monkeypatch
     both, motion = (read_weights(place / name / "weights.safetensors") for name in ("out", "motion"))
     assert all(torch.equal(both[name], tensor) for name, tensor in motion.items())
     load_detector(place / "both.yaml", place / "out/weights.safetensors")
+
+
+def test_boxes_are_placed(place: Path, capsys, monkeypatch) -> None:
+    done = train(place, "--refiner", "placement", config="three.yaml", capture=capsys, monkeypatch=monkeypatch)
+    assert done.code == 0, done.stderr
+    weights = read_weights(place / "out/weights.safetensors")
+    assert "refiners.placement.fit.weight" in weights
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
-"""Boxes looked at in the full images: what they are, and which of their two ends is the front.
+"""Boxes looked at in the full images: what they are, which of their two ends is the front, and how far they are.
 
 LiDAR finds and measures things well and tells a bus from a truck, or a front from a back, badly; cameras the reverse.
 So each found box is cut out of the image that shows it best, and a small image network says what it is, given what the
 detector took it for. Frustum and region-wise fusion in the manner of Chen et al., "MV3D", CVPR 2017, with the image as
 second opinion as in Pang et al., "CLOCs", IROS 2020: without a camera, or where none sees a box, it stays as it is.
+
+Boxes of a frame without a point were found by the cameras, in small images. Those are moved, too: a box that is too far
+away has its thing's wheels below its bottom in the full image.
 """
 
 from __future__ import annotations
@@ -19,14 +22,15 @@ from torch import Tensor, nn
 
 from perception.config import Settings as BaseSettings
 from perception.looks import Looks, looks_at
+from perception.model.boxes import best_of_each, judged_again
 from perception.model.image_backbones.efficientnet_lite import Settings as BackboneSettings
 from perception.nuscenes import CAMERAS
-from perception.ops.nms import rotated_nms
 from perception.types import Boxes3D, Frame
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet, RGB, 0-255
-GEOMETRY = 12  # numbers about a box and its view, beside the label it came with
+GEOMETRY = 13  # numbers about a box and its view, beside the label it came with
 AT_ONCE = 32  # views: more leave the processor's caches
+PLACE = (0.1, 0.5)  # units of what is said about a place: logarithm of the distance, m to the left
 
 
 class Settings(BaseSettings):
@@ -42,7 +46,9 @@ class Settings(BaseSettings):
     max_boxes: int = 200  # looked at a frame, the best
     weight: float = Field(0.7, ge=0, le=1)  # of the second opinion's logarithm in the score
     second_label: float = 0.15  # other classes at least as probable are handed on too
+    other_label: float = Field(1.0, gt=0, le=1)  # part of a score left for other labels than those that points gave
     standing: float | None = None  # m/s: faster boxes keep their heading, which a `motion` refiner before knows better
+    measured: bool = True  # boxes of frames with points are the LiDAR's, and stay where they are
     max_overlap: float = 0.2  # of two boxes of a class that overlap more the worse one goes
 
     def build(self, classes: tuple[str, ...]) -> Appearance:
@@ -50,7 +56,7 @@ class Settings(BaseSettings):
 
 
 class Appearance(nn.Module):
-    """Views (K, 3, S, S) with what is known of their boxes -> logits of classes and background, and of facing."""
+    """Views (K, 3, S, S) with what is known of their boxes -> what they are, which way they face, where they are."""
 
     def __init__(self, settings: Settings, classes: tuple[str, ...]) -> None:
         super().__init__()
@@ -62,18 +68,23 @@ class Appearance(nn.Module):
         known = len(classes) + GEOMETRY
         self.judge = nn.Sequential(nn.Linear(settings.hidden + known, settings.hidden), nn.ReLU(inplace=True))
         self.kind = nn.Linear(settings.hidden, len(classes) + 1)  # the last is background
-        self.facing = nn.Linear(settings.hidden, 2)
+        self.facing = nn.Linear(settings.hidden, 3)  # the front's direction, and how far to trust the box's heading
+        self.place = nn.Linear(settings.hidden, 2)
 
     def load_pretrained(self) -> None:
         """Start from ImageNet's weights."""
         self.backbone.load_pretrained()
 
-    def forward(self, views: Tensor, known: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, views: Tensor, known: Tensor, heading: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """views (K, 3, S, S) normalised; known (K, classes + GEOMETRY); heading (K, 2), cosine and sine of the box's
-        yaw counted from the line of sight -> (K, classes + 1), and (K,): positive where the heading is right."""
+        yaw counted from the line of sight -> logits of classes and background (K, classes + 1); (K,), positive where
+        the heading is right; (K, 2), how much farther from the camera, a logarithm, and to the left [m] the thing is.
+        """
         seen = self.look(self.backbone(views)[0].flatten(1))
         judged = self.judge(torch.cat([seen, known], dim=1))
-        return self.kind(judged), (self.facing(judged) * heading).sum(dim=1)
+        facing = self.facing(judged)
+        ahead = (facing[:, :2] * heading).sum(dim=1) + facing[:, 2]
+        return self.kind(judged), ahead, self.place(judged) * judged.new_tensor(PLACE)
 
     def example(self, count: int, chance: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Random inputs of `forward`."""
@@ -83,44 +94,41 @@ class Appearance(nn.Module):
 
     @torch.inference_mode()
     def refine(self, frame: Frame, boxes: Boxes3D) -> Boxes3D:
-        """The boxes with labels, scores and headings as the cameras see them."""
+        """The boxes with labels, scores and headings, without points also with places, as the cameras see them."""
         settings = self.settings
         seen, looks = looks_at_best(frame, boxes, settings, settings.max_boxes, settings.size, settings.margin)
         if not len(seen):
             return boxes
-        kind, facing = self._judged(boxes.select(seen), looks)
+        looked_at, measured = boxes.select(seen), is_measured(frame, settings)
+        kind, facing, place = self._judged(looked_at, looks, measured)
+        if not measured:
+            looked_at = moved_in_sight(looked_at, looks.origin, place)
         unseen = np.setdiff1d(np.arange(len(boxes)), seen)
-        return self._joined(boxes.select(unseen), boxes.select(seen), kind, facing)
+        return self._joined(boxes.select(unseen), looked_at, kind, facing, settings.other_label if measured else 1.0)
 
-    def _judged(self, boxes: Boxes3D, looks: Looks) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities (K, classes + 1), and facing logits (K,)."""
-        known, heading = (torch.from_numpy(array) for array in what_is_known(boxes, looks))
+    def _judged(self, boxes: Boxes3D, looks: Looks, measured: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Probabilities (K, classes + 1), facing logits (K,), and places (K, 2)."""
+        known, heading = (torch.from_numpy(array) for array in what_is_known(boxes, looks, measured))
         device = self.kind.weight.device
         parts = []
         for start in range(0, len(known), AT_ONCE):
             part = slice(start, start + AT_ONCE)
             views = normalised(torch.from_numpy(looks.images[part]).to(device))
-            kind, facing = self(views, known[part].to(device), heading[part].to(device))
-            parts.append((kind.float().softmax(dim=1).cpu(), facing.float().cpu()))
+            kind, facing, place = self(views, known[part].to(device), heading[part].to(device))
+            parts.append((kind.float().softmax(dim=1).cpu(), facing.float().cpu(), place.float().cpu()))
         return tuple(torch.cat(columns).numpy() for columns in zip(*parts, strict=True))
 
-    def _joined(self, unseen: Boxes3D, seen: Boxes3D, kind: np.ndarray, facing: np.ndarray) -> Boxes3D:
+    def _joined(
+        self, unseen: Boxes3D, seen: Boxes3D, kind: np.ndarray, facing: np.ndarray, other_label: float
+    ) -> Boxes3D:
         wrong = facing < 0
         if self.settings.standing is not None:
             wrong &= ~(np.linalg.norm(seen.velocities, axis=1) > self.settings.standing)
         yaws = np.where(wrong, (seen.yaws + 2 * math.pi) % (2 * math.pi) - math.pi, seen.yaws).astype(seen.yaws.dtype)
         seen = replace(seen, yaws=yaws)
-        weight, parts = self.settings.weight, [unseen]
-        best = kind[:, :-1].argmax(axis=1)
-        for label in range(len(self.classes)):
-            rows = np.nonzero((best == label) | (kind[:, label] >= self.settings.second_label))[0]
-            scores = seen.scores[rows] ** (1 - weight) * kind[rows, label] ** weight
-            labelled = seen.select(rows)
-            parts.append(
-                replace(labelled, labels=np.full(len(rows), label, np.int64), scores=scores.astype(seen.scores.dtype))
-            )
-        joined = Boxes3D.joined(parts)
-        return joined.select(_best_of_each(joined, self.settings.max_overlap))
+        seen = judged_again(seen, kind, self.settings.weight, self.settings.second_label, other_label)
+        joined = Boxes3D.joined([unseen, seen])
+        return joined.select(best_of_each(joined, self.settings.max_overlap))
 
 
 def looks_at_best(
@@ -134,20 +142,21 @@ def looks_at_best(
     return order[looks.rows], looks
 
 
-def _best_of_each(boxes: Boxes3D, max_overlap: float) -> np.ndarray:
-    """Rows that stay when of two overlapping boxes of a class the worse one goes, best first."""
-    kept = []
-    for label in np.unique(boxes.labels):
-        rows = np.nonzero(boxes.labels == label)[0]
-        flat = np.concatenate([boxes.centers[rows, :2], boxes.sizes[rows, :2], boxes.yaws[rows, None]], axis=1)
-        scores = torch.from_numpy(boxes.scores[rows].astype(np.float32))
-        stay = rotated_nms(torch.from_numpy(flat.astype(np.float32)), scores, max_overlap)
-        kept.append(rows[stay.numpy()])
-    rows = np.concatenate(kept) if kept else np.zeros(0, np.int64)
-    return rows[np.argsort(-boxes.scores[rows], kind="stable")]
+def is_measured(frame: Frame, settings: Settings) -> bool:
+    """Whether the frame's boxes were found by points rather than by cameras."""
+    return settings.measured and frame.cloud is not None and len(frame.cloud.points) > 0
 
 
-def what_is_known(boxes: Boxes3D, looks: Looks) -> tuple[np.ndarray, np.ndarray]:
+def moved_in_sight(boxes: Boxes3D, origins: np.ndarray, place: np.ndarray) -> Boxes3D:
+    """The boxes so much farther from where they are seen from (K, 2), and to the left: see Appearance.forward."""
+    sight = boxes.centers[:, :2] - origins
+    left = np.stack([-sight[:, 1], sight[:, 0]], axis=1) / np.linalg.norm(sight, axis=1, keepdims=True).clip(1e-6)
+    centers = boxes.centers.copy()
+    centers[:, :2] = origins + sight * np.exp(place[:, :1]) + left * place[:, 1:]
+    return replace(boxes, centers=centers)
+
+
+def what_is_known(boxes: Boxes3D, looks: Looks, measured: bool) -> tuple[np.ndarray, np.ndarray]:
     """Of K boxes and their views: (K, classes + GEOMETRY), and the heading counted from the line of sight (K, 2)."""
     count = len(boxes)
     label = np.zeros((count, len(boxes.class_names)), np.float32)
@@ -162,6 +171,7 @@ def what_is_known(boxes: Boxes3D, looks: Looks) -> tuple[np.ndarray, np.ndarray]
         np.linalg.norm(np.nan_to_num(boxes.velocities), axis=1) / 5,
         np.log(looks.pixels / 50),
         looks.visible,
+        np.full(count, measured),
         np.cos(2 * angle),
         np.abs(np.sin(angle)),
         np.abs(np.cos(angle)),

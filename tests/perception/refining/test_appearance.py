@@ -14,9 +14,24 @@ from calibration.errors import InputError
 from perception.config import parse_config
 from perception.detector import Detector
 from perception.model.network import Network
-from perception.model.refiners.appearance import Appearance, Settings, normalised, what_is_known
+from perception.model.refiners.appearance import (
+    Appearance,
+    Settings,
+    moved_in_sight,
+    normalised,
+    what_is_known,
+)
 from perception.nuscenes import CLASS_NAMES
-from perception.refining.appearance import Course, Lessons, Training, augmented, lessons_of, what_they_are
+from perception.refining.appearance import (
+    Course,
+    Lessons,
+    Training,
+    augmented,
+    lessons_of,
+    nearest_in_sight,
+    what_they_are,
+)
+from perception.refining.lessons import nearest_truth
 from perception.refining.train import train_refiner, training_of
 from perception.types import Boxes3D, Truth
 from tests.perception.refining.checks import same
@@ -84,19 +99,71 @@ def test_a_box_is_what_is_annotated_there_and_faces_as_it_does() -> None:
         truth, centers=truth.centers + np.array([0.3, 0, 0]), yaws=truth.yaws + np.array([0, 3.14, 0.1, 1.57])
     )
     far = replace(truth, centers=truth.centers + 300.0)
-    kind, facing = what_they_are(shifted, Truth(truth, np.ones(4, int), np.zeros(4, int)))
+    there = Truth(truth, np.ones(4, int), np.zeros(4, int))
+    kind, facing = what_they_are(shifted, there, *nearest_truth(shifted, there))
     assert kind.tolist() == truth.labels.tolist()
     assert facing.tolist() == [1, 0, 1, -1]
-    kind, facing = what_they_are(far, Truth(truth, np.ones(4, int), np.zeros(4, int)))
+    kind, facing = what_they_are(far, there, *nearest_truth(far, there))
     assert kind.tolist() == [len(CLASS_NAMES)] * 4
     assert facing.tolist() == [-1] * 4
 
 
 def test_what_is_mirrored_is_mirrored() -> None:
     images = np.arange(4 * 20 * 20 * 3, dtype=np.uint32).reshape(4, 20, 20, 3).astype(np.uint8)
-    out, mirrored = augmented(images, 16, np.random.default_rng(0))
+    out, mirrored = augmented(images, 16, np.random.default_rng(0), np.array([True, False, True, False]))
     assert out.shape == (4, 16, 16, 3)
     assert mirrored.dtype == bool
+
+
+def test_views_that_are_to_keep_still_are_the_middle_of_what_was_collected() -> None:
+    images = np.random.default_rng(0).integers(40, 80, (20, 20, 20, 3)).astype(np.uint8)
+    still = np.arange(20) % 2 == 0
+    out, mirrored = augmented(images, 16, np.random.default_rng(1), still)
+    assert set(mirrored[still]) == {True, False}
+    middle = np.where(mirrored[:, None, None, None], images[:, 2:18, 2:18][:, :, ::-1], images[:, 2:18, 2:18])
+    light = out / middle  # one factor a view and colour
+    assert (np.ptp(light, axis=(1, 2)).max(axis=1) < 0.1)[still].all()
+    assert (np.ptp(light, axis=(1, 2)).max(axis=1) > 0.1)[~still].mean() > 0.7  # few happen to stay
+
+
+def test_where_a_thing_is_in_sight_moves_the_box_there() -> None:
+    truth = random_boxes(5, 3, reach=25.0)
+    rng = np.random.default_rng(0)
+    origins = np.array([1.5, 0.5]) + np.zeros((5, 2))
+    sight = truth.centers[:, :2] - origins
+    found = replace(truth, centers=truth.centers.copy())
+    left = np.stack([-sight[:, 1], sight[:, 0]], axis=1) / np.linalg.norm(sight, axis=1, keepdims=True)
+    found.centers[:, :2] = origins + sight * rng.uniform(0.93, 1.07, (5, 1)) + left * rng.uniform(-0.1, 0.1, (5, 1))
+    nearest, there, place = nearest_in_sight(found, Truth(truth, np.ones(5, int), np.zeros(5, int)), origins)
+    assert there.all()
+    assert nearest.tolist() == list(range(5))
+    moved = moved_in_sight(found, origins, place)
+    np.testing.assert_allclose(moved.centers, truth.centers, atol=0.05)
+    nothing = Truth(truth.select([]), np.zeros(0, int), np.zeros(0, int))
+    assert not nearest_in_sight(found, nothing, origins)[1].any()
+    assert len(nearest_in_sight(found.select([]), nothing, origins[:0])[0]) == 0
+
+
+def test_only_boxes_of_frames_without_points_are_moved() -> None:
+    boxes, frame, model = found(), tiny_frame(), refiner()
+    torch.nn.init.constant_(model.place.bias, 1.0)
+    places = {tuple(center) for center in boxes.centers}
+    blind = replace(frame, cloud=None)
+    assert {tuple(center) for center in model.refine(frame, boxes).centers} <= places
+    assert not {tuple(center) for center in model.refine(blind, boxes).centers} <= places
+    never = refiner(measured=False)
+    never.load_state_dict(model.state_dict())
+    same(never.refine(frame, boxes), model.refine(blind, boxes))
+
+
+def test_lessons_without_points_say_where_things_are() -> None:
+    frame = scene()
+    boxes = replace(frame.truth.boxes, scores=np.full(len(frame.truth.boxes), 0.5))
+    assert np.isnan(lessons_of(frame, boxes, TINY).place).all()
+    blind = lessons_of(replace(frame, cloud=None), boxes, TINY)
+    there = blind.kind < len(CLASS_NAMES)
+    assert there.any()
+    np.testing.assert_allclose(blind.place[there], 0, atol=1e-4)
 
 
 def painted(count: int, seed: int) -> Lessons:
@@ -111,16 +178,19 @@ def painted(count: int, seed: int) -> Lessons:
     class Look:  # straight ahead
         bearing, pixels, visible = np.zeros(count), np.full(count, 50.0), np.ones(count)
 
-    known, heading = what_is_known(boxes, Look)
+    known, heading = what_is_known(boxes, Look, True)
     known[:, -3:] = 0  # angles
     heading[:] = [0, 1]
     side = np.where(right == 1, 1, -1)  # the front is to the left of the line of sight, as the heading says, or not
     images[side == 1, :, :10, 1], images[side == -1, :, 10:, 1] = 220, 220
-    return Lessons(images, known, heading, kind, right)
+    return Lessons(images, known, heading, kind, right, np.full((count, 2), np.nan, np.float32))
 
 
 def test_it_learns_what_things_are_and_where_their_front_is(tmp_path: Path) -> None:
     model = refiner()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.2  # so few steps
     settings = Training(epochs=3, epoch_lessons=1280, batch_size=32, learning_rate=0.02, frozen_stages=0)
     said: list[str] = []
     course = Course(model, painted(400, 0), settings)
@@ -129,7 +199,7 @@ def test_it_learns_what_things_are_and_where_their_front_is(tmp_path: Path) -> N
     views = lessons.images[:, 2:18, 2:18]
     with torch.inference_mode():
         arrays = (torch.from_numpy(array) for array in (lessons.known, lessons.heading))
-        kind, facing = model(normalised(torch.from_numpy(np.ascontiguousarray(views))), *arrays)
+        kind, facing, _ = model(normalised(torch.from_numpy(np.ascontiguousarray(views))), *arrays)
     assert (kind.argmax(dim=1).numpy() == lessons.kind).mean() > 0.9
     assert ((facing.numpy() > 0) == lessons.facing).mean() > 0.9
     assert len(said) == 3
@@ -171,9 +241,11 @@ def test_lessons_survive_their_file(tmp_path: Path) -> None:
     assert len(lessons)
     lessons.save(tmp_path / "a.npz")
     loaded = Lessons.load(tmp_path / "a.npz")
-    for name in ("images", "known", "heading", "kind", "facing"):
+    for name in ("images", "known", "heading", "kind", "facing", "place"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(lessons, name))
-    assert len(Lessons.joined([loaded, loaded])) == 2 * len(lessons)
+    twice = Lessons.load_all([tmp_path / "a.npz", tmp_path / "a.npz"])
+    for name in ("images", "known", "heading", "kind", "facing", "place"):
+        np.testing.assert_array_equal(getattr(twice, name), np.concatenate([getattr(lessons, name)] * 2))
 
 
 def test_a_detector_has_its_boxes_refined() -> None:
