@@ -80,7 +80,14 @@ class Appearance(nn.Module):
         yaw counted from the line of sight -> logits of classes and background (K, classes + 1); (K,), positive where
         the heading is right; (K, 2), how much farther from the camera, a logarithm, and to the left [m] the thing is.
         """
-        seen = self.look(self.backbone(views)[0].flatten(1))
+        return self.opinion(self.seen(views), known, heading)
+
+    def seen(self, views: Tensor) -> Tensor:
+        """What the image network says of views (K, 3, S, S): (K, hidden)."""
+        return self.look(self.backbone(views)[0].flatten(1))
+
+    def opinion(self, seen: Tensor, known: Tensor, heading: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The rest of `forward`, which costs next to nothing."""
         judged = self.judge(torch.cat([seen, known], dim=1))
         facing = self.facing(judged)
         ahead = (facing[:, :2] * heading).sum(dim=1) + facing[:, 2]
@@ -108,15 +115,16 @@ class Appearance(nn.Module):
 
     def _judged(self, boxes: Boxes3D, looks: Looks, measured: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Probabilities (K, classes + 1), facing logits (K,), and places (K, 2)."""
-        known, heading = (torch.from_numpy(array) for array in what_is_known(boxes, looks, measured))
         device = self.kind.weight.device
-        parts = []
-        for start in range(0, len(known), AT_ONCE):
-            part = slice(start, start + AT_ONCE)
-            views = normalised(torch.from_numpy(looks.images[part]).to(device))
-            kind, facing, place = self(views, known[part].to(device), heading[part].to(device))
-            parts.append((kind.float().softmax(dim=1).cpu(), facing.float().cpu(), place.float().cpu()))
-        return tuple(torch.cat(columns).numpy() for columns in zip(*parts, strict=True))
+        known, heading = (torch.from_numpy(array).to(device) for array in what_is_known(boxes, looks, measured))
+        geometry = np.concatenate([boxes.centers, boxes.sizes, boxes.yaws[:, None]], axis=1)
+        # A box that may be two things is looked at once.
+        _, first, same = np.unique(geometry, axis=0, return_index=True, return_inverse=True)
+        images = looks.images[first]
+        parts = [images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE)]
+        seen = torch.cat([self.seen(normalised(torch.from_numpy(part).to(device))) for part in parts])
+        kind, facing, place = self.opinion(seen[torch.from_numpy(same.reshape(-1)).to(device)], known, heading)
+        return tuple(values.float().cpu().numpy() for values in (kind.float().softmax(dim=1), facing, place))
 
     def _joined(
         self, unseen: Boxes3D, seen: Boxes3D, kind: np.ndarray, facing: np.ndarray, other_label: float

@@ -15,6 +15,7 @@ from perception.config import parse_config
 from perception.detector import Detector
 from perception.model.network import Network
 from perception.model.refiners.appearance import (
+    GEOMETRY,
     Appearance,
     Settings,
     moved_in_sight,
@@ -81,6 +82,21 @@ def test_with_no_weight_scores_of_the_best_label_are_the_detectors() -> None:
     boxes = found()
     refined = refiner(weight=0.0, second_label=1.0).refine(tiny_frame(), boxes)
     assert set(np.float32(refined.scores)) <= set(boxes.scores)
+
+
+def test_a_box_of_two_labels_is_looked_at_once(monkeypatch) -> None:
+    boxes, model = found(), refiner()
+    twice = Boxes3D.joined([boxes, replace(boxes, labels=(boxes.labels + 1) % len(CLASS_NAMES))])
+    counts = []
+    whole = model.seen
+    monkeypatch.setattr(model, "seen", lambda views: counts.append(len(views)) or whole(views))
+    model.refine(tiny_frame(), boxes)
+    model.refine(tiny_frame(), twice)
+    assert counts[0] == counts[1]
+    known = torch.randn(3, len(CLASS_NAMES) + GEOMETRY)
+    views, heading = torch.randn(3, 3, 16, 16), torch.randn(3, 2)
+    for one, other in zip(model(views, known, heading), model.opinion(whole(views), known, heading), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_fast_boxes_keep_their_heading() -> None:
