@@ -1,4 +1,4 @@
-"""From a head's tensors to Boxes3D; what a second opinion makes of these, and which of them stay that overlap."""
+"""From a head's tensors to Boxes3D, and what refiners have in common that look at these once more."""
 
 from __future__ import annotations
 
@@ -24,6 +24,31 @@ def boxes_of_frame(
     """One frame's boxes in the lidar frame."""
     floats = (t.detach().float().cpu().numpy() for t in (centers, sizes, yaws, velocities, scores))
     return Boxes3D(*floats, labels.cpu().numpy().astype(np.int64), class_names)
+
+
+def best_rows(boxes: Boxes3D, min_score: float, most: int, among: np.ndarray | None = None) -> np.ndarray:
+    """Rows of the best boxes, best first: `most` at most, none below the score, only those of a mask (N,) if given."""
+    order = np.argsort(-boxes.scores, kind="stable")
+    worth = boxes.scores >= min_score
+    return order[(worth if among is None else worth & among)[order]][:most]
+
+
+def label_columns(boxes: Boxes3D) -> np.ndarray:
+    """Labels (N,) as (N, classes) float32: 1 in the label's column."""
+    return np.eye(len(boxes.class_names), dtype=np.float32)[boxes.labels]
+
+
+def score_logits(boxes: Boxes3D) -> np.ndarray:
+    """Scores (N,) as logits, within reason."""
+    score = np.clip(boxes.scores, 1e-4, 1 - 1e-4)
+    return np.log(score / (1 - score))
+
+
+def to_be_turned(boxes: Boxes3D, facing: np.ndarray, standing: float | None) -> np.ndarray:
+    """Which boxes have their front at the other end (N,): where `facing` (N,) is negative, and which aren't faster than
+    `standing` [m/s], if that is given."""
+    wrong = facing < 0
+    return wrong if standing is None else wrong & ~(np.linalg.norm(boxes.velocities, axis=1) > standing)
 
 
 def judged_again(

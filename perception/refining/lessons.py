@@ -41,8 +41,7 @@ class LessonArrays:
     @classmethod
     def load(cls, path: Path) -> Self:
         """What `save` wrote."""
-        with np.load(path) as arrays:
-            return cls(**dict(arrays))
+        return cls.load_all([path])
 
     @classmethod
     def load_all(cls, paths: Sequence[Path]) -> Self:

@@ -18,9 +18,11 @@ from perception.model.refiners.placement import (
     FIT,
     Placement,
     Settings,
+    half_extent,
     known_of,
     seen_from_faces,
     surroundings_of,
+    turned,
 )
 from perception.refining.lessons import LessonArrays, has_front, nearest_truth
 from perception.refining.train import Sums
@@ -161,7 +163,7 @@ class Course:
         cosine, sine = np.cos(turn)[:, None], np.sin(turn)[:, None]
         points[..., 0], points[..., 1] = x * cosine + y * sine, y * cosine - x * sine
         points[..., 2] -= shift[:, 2:]
-        found[:, :3] += _turned(shift, found[:, 6])
+        found[:, :3] += turned(shift, found[:, 6])
         found[:, 3:6] *= np.exp(worse[:, 3:6] * settings.stretch)
         found[:, 6] += turn
         return points, found, right
@@ -170,25 +172,18 @@ class Course:
 def wanted_fit(found: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How boxes (K, 7) must change to be right (K, FIT) float32; whether they have a front (K,); and if it is ahead."""
     fit = np.empty((len(found), FIT), np.float32)
-    fit[:, :3] = _turned(right[:, :3] - found[:, :3], -found[:, 6])
+    fit[:, :3] = turned(right[:, :3] - found[:, :3], -found[:, 6])
     fit[:, 3:6] = np.log(right[:, 3:6] / found[:, 3:6])
     turn = right[:, 6] - found[:, 6]
     fit[:, 6] = (turn + math.pi / 2) % math.pi - math.pi / 2
     return fit, np.abs(np.cos(turn)) > 0.5, np.cos(turn) > 0
 
 
-def _turned(vectors: np.ndarray, angles: np.ndarray) -> np.ndarray:
-    cosine, sine = np.cos(angles), np.sin(angles)
-    x, y = vectors[:, 0], vectors[:, 1]
-    return np.stack([x * cosine - y * sine, x * sine + y * cosine, vectors[:, 2]], axis=1)
-
-
 def _cropped(
     points: np.ndarray, counts: np.ndarray, boxes: np.ndarray, settings: Settings, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """What a refiner sees of the points (K, M, 5), at random if too many: (K, P, 5), and which there are (K, P)."""
-    half = boxes[:, 3:6] / 2 * (1 + 2 * settings.margin_share) + settings.margin_m
-    inside = (np.abs(points[..., :3]) < half[:, None]).all(axis=2)
+    inside = (np.abs(points[..., :3]) < half_extent(boxes[:, 3:6], settings)[:, None]).all(axis=2)
     inside &= points[..., 2] > (settings.above_m - boxes[:, 5] / 2)[:, None]
     inside &= np.arange(points.shape[1]) < counts[:, None]
     keep = np.where(rng.random(len(points)) < 0.3, rng.uniform(0.2, 1, len(points)), 1)

@@ -22,7 +22,14 @@ from torch import Tensor, nn
 
 from perception.config import Settings as BaseSettings
 from perception.looks import Looks, looks_at
-from perception.model.boxes import best_of_each, judged_again
+from perception.model.boxes import (
+    best_of_each,
+    best_rows,
+    judged_again,
+    label_columns,
+    score_logits,
+    to_be_turned,
+)
 from perception.model.image_backbones.efficientnet_lite import Settings as BackboneSettings
 from perception.nuscenes import CAMERAS
 from perception.types import Boxes3D, Frame
@@ -129,9 +136,7 @@ class Appearance(nn.Module):
     def _joined(
         self, unseen: Boxes3D, seen: Boxes3D, kind: np.ndarray, facing: np.ndarray, other_label: float
     ) -> Boxes3D:
-        wrong = facing < 0
-        if self.settings.standing is not None:
-            wrong &= ~(np.linalg.norm(seen.velocities, axis=1) > self.settings.standing)
+        wrong = to_be_turned(seen, facing, self.settings.standing)
         yaws = np.where(wrong, (seen.yaws + 2 * math.pi) % (2 * math.pi) - math.pi, seen.yaws).astype(seen.yaws.dtype)
         seen = replace(seen, yaws=yaws)
         seen = judged_again(seen, kind, self.settings.weight, self.settings.second_label, other_label)
@@ -143,8 +148,7 @@ def looks_at_best(
     frame: Frame, boxes: Boxes3D, settings: Settings, most: int, size: int, margin: float
 ) -> tuple[np.ndarray, Looks]:
     """Of the best boxes, `most` of them, those that a camera sees: their rows (K,), best first, and the views."""
-    order = np.argsort(-boxes.scores, kind="stable")
-    order = order[boxes.scores[order] >= settings.min_score][:most]
+    order = best_rows(boxes, settings.min_score, most)
     cameras = {name: frame.cameras[name] for name in settings.cameras if name in frame.cameras}
     looks = looks_at(boxes.select(order), cameras, size, margin)
     return order[looks.rows], looks
@@ -167,12 +171,9 @@ def moved_in_sight(boxes: Boxes3D, origins: np.ndarray, place: np.ndarray) -> Bo
 def what_is_known(boxes: Boxes3D, looks: Looks, measured: bool) -> tuple[np.ndarray, np.ndarray]:
     """Of K boxes and their views: (K, classes + GEOMETRY), and the heading counted from the line of sight (K, 2)."""
     count = len(boxes)
-    label = np.zeros((count, len(boxes.class_names)), np.float32)
-    label[np.arange(count), boxes.labels] = 1
-    score = np.clip(boxes.scores, 1e-4, 1 - 1e-4)
     angle = boxes.yaws - looks.bearing
     columns = [
-        np.log(score / (1 - score)) / 3,
+        score_logits(boxes) / 3,
         *np.log(np.maximum(boxes.sizes, 0.05)).T,
         np.linalg.norm(boxes.centers[:, :2], axis=1) / 30,
         boxes.centers[:, 2] + 1,
@@ -184,7 +185,7 @@ def what_is_known(boxes: Boxes3D, looks: Looks, measured: bool) -> tuple[np.ndar
         np.abs(np.sin(angle)),
         np.abs(np.cos(angle)),
     ]
-    known = np.concatenate([label, np.stack(columns, axis=1).astype(np.float32)], axis=1)
+    known = np.concatenate([label_columns(boxes), np.stack(columns, axis=1).astype(np.float32)], axis=1)
     return known, np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
 
 

@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from perception.config import Settings as BaseSettings
+from perception.model.boxes import best_rows, label_columns
 from perception.ops.trails import WAY, Layout, count_trails
 from perception.types import Boxes3D, Frame
 
@@ -150,8 +151,7 @@ class Motion(nn.Module):
 def ways_of(boxes: Boxes3D, settings: Settings) -> Ways:
     """The ways along, and of small things across, the best of the boxes."""
     kinds = np.array([(name in settings.along) + 2 * (name in settings.anywhere) for name in boxes.class_names])
-    order = np.argsort(-boxes.scores, kind="stable")
-    order = order[(boxes.scores[order] >= settings.min_score) & (kinds[boxes.labels[order]] > 0)][: settings.max_boxes]
+    order = best_rows(boxes, settings.min_score, settings.max_boxes, kinds[boxes.labels] > 0)
     small = order[kinds[boxes.labels[order]] == 2]
     rows = np.concatenate([order, small])
     across = np.arange(len(rows)) >= len(order)
@@ -195,8 +195,6 @@ def way_numbers(boxes: Boxes3D, ways: Ways, settings: Settings) -> np.ndarray:
 
 def known_of(boxes: Boxes3D, ways: Ways, trails: np.ndarray) -> np.ndarray:
     """What is known of each way (K, classes + GEOMETRY) float32."""
-    label = np.zeros((len(ways.rows), len(boxes.class_names)), np.float32)
-    label[np.arange(len(ways.rows)), boxes.labels[ways.rows]] = 1
     columns = [
         np.log(np.maximum(ways.lengths, 0.05)),
         np.log(np.maximum(ways.widths, 0.05)),
@@ -205,7 +203,9 @@ def known_of(boxes: Boxes3D, ways: Ways, trails: np.ndarray) -> np.ndarray:
         ways.across,
         np.log1p(trails.sum(axis=(1, 2), dtype=np.int64)) / 5,
     ]
-    return np.concatenate([label, np.stack(columns, axis=1).astype(np.float32)], axis=1)
+    return np.concatenate(
+        [label_columns(boxes.select(ways.rows)), np.stack(columns, axis=1).astype(np.float32)], axis=1
+    )
 
 
 def straightened(trails: Tensor, lengths: Tensor, speeds: Tensor, settings: Settings) -> Tensor:

@@ -20,7 +20,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from perception.config import Settings as BaseSettings
-from perception.model.boxes import best_of_each, judged_again
+from perception.model.boxes import (
+    best_of_each,
+    best_rows,
+    judged_again,
+    label_columns,
+    score_logits,
+    to_be_turned,
+)
 from perception.ops.surroundings import gather_surroundings
 from perception.types import Boxes3D, Frame
 
@@ -96,9 +103,8 @@ class Placement(nn.Module):
         settings = self.settings
         if frame.cloud is None:
             return boxes
-        order = np.argsort(-boxes.scores, kind="stable")
-        order = order[boxes.scores[order] >= settings.min_score][: settings.max_boxes]
-        around = surroundings_of(frame.cloud.points, boxes, order, settings)
+        looked_at = best_rows(boxes, settings.min_score, settings.max_boxes)
+        around = surroundings_of(frame.cloud.points, boxes, looked_at, settings)
         enough = around.counts >= settings.least_points
         if not enough.any():
             return boxes
@@ -145,13 +151,10 @@ def seen_from_faces(points: Tensor, sizes: Tensor) -> Tensor:
 
 def known_of(boxes: Boxes3D, counts: np.ndarray) -> np.ndarray:
     """What is known of K boxes with so many points around them: (K, classes + GEOMETRY) float32."""
-    label = np.zeros((len(boxes), len(boxes.class_names)), np.float32)
-    label[np.arange(len(boxes)), boxes.labels] = 1
-    score = np.clip(boxes.scores, 1e-4, 1 - 1e-4)
     sight = boxes.yaws - np.arctan2(boxes.centers[:, 1], boxes.centers[:, 0])
     speed = np.linalg.norm(np.nan_to_num(boxes.velocities), axis=1)
     columns = [
-        np.log(score / (1 - score)) / 3,
+        score_logits(boxes) / 3,
         *np.log(np.maximum(boxes.sizes, LEAST_M)).T,
         np.linalg.norm(boxes.centers[:, :2], axis=1) / 30,
         boxes.centers[:, 2] + 1,
@@ -162,18 +165,22 @@ def known_of(boxes: Boxes3D, counts: np.ndarray) -> np.ndarray:
         np.abs(np.cos(sight)),
         np.abs(np.sin(sight)),
     ]
-    return np.concatenate([label, np.stack(columns, axis=1).astype(np.float32)], axis=1)
+    return np.concatenate([label_columns(boxes), np.stack(columns, axis=1).astype(np.float32)], axis=1)
+
+
+def half_extent(sizes: np.ndarray, settings: Settings) -> np.ndarray:
+    """How far from the middle of boxes of these sizes (K, 3) points are seen (K, 3) [m]."""
+    return sizes / 2 * (1 + 2 * settings.margin_share) + settings.margin_m
 
 
 def surroundings_of(points: np.ndarray, boxes: Boxes3D, rows: np.ndarray, settings: Settings) -> Surroundings:
     """The points (N, 5) of a cloud around those boxes; older ones where a box's velocity has brought them."""
     chosen = boxes.select(rows)
-    half = chosen.sizes / 2 * (1 + 2 * settings.margin_share) + settings.margin_m
     numbers = [
         chosen.centers,
         np.stack([np.cos(chosen.yaws), np.sin(chosen.yaws)], axis=1),
         np.nan_to_num(chosen.velocities),
-        half,
+        half_extent(chosen.sizes, settings),
         settings.above_m - chosen.sizes[:, 2:] / 2,
     ]
     wanted = torch.from_numpy(np.concatenate(numbers, axis=1).astype(np.float64))
@@ -183,15 +190,18 @@ def surroundings_of(points: np.ndarray, boxes: Boxes3D, rows: np.ndarray, settin
 
 def fitted(boxes: Boxes3D, fit: np.ndarray, facing: np.ndarray, standing: float | None) -> Boxes3D:
     """The boxes changed by (K, FIT), and turned round where `facing` (K,) is below zero and they aren't fast."""
-    cosine, sine = np.cos(boxes.yaws), np.sin(boxes.yaws)
-    shift = np.stack([fit[:, 0] * cosine - fit[:, 1] * sine, fit[:, 0] * sine + fit[:, 1] * cosine, fit[:, 2]], axis=1)
-    wrong = facing < 0
-    if standing is not None:
-        wrong &= ~(np.linalg.norm(boxes.velocities, axis=1) > standing)
-    yaws = boxes.yaws + fit[:, 6] + np.where(wrong, math.pi, 0)
+    shift = turned(fit[:, :3], boxes.yaws)
+    yaws = boxes.yaws + fit[:, 6] + np.where(to_be_turned(boxes, facing, standing), math.pi, 0)
     return replace(
         boxes,
         centers=(boxes.centers + shift).astype(boxes.centers.dtype),
         sizes=(boxes.sizes * np.exp(fit[:, 3:6])).astype(boxes.sizes.dtype),
         yaws=((yaws + math.pi) % (2 * math.pi) - math.pi).astype(boxes.yaws.dtype),
     )
+
+
+def turned(vectors: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Vectors (K, 3), each turned about z by its angle (K,) [rad]."""
+    cosine, sine = np.cos(angles), np.sin(angles)
+    x, y = vectors[:, 0], vectors[:, 1]
+    return np.stack([x * cosine - y * sine, x * sine + y * cosine, vectors[:, 2]], axis=1)
