@@ -55,6 +55,7 @@ def play(
     seed: Seed = 0,
     clock: Clock = False,
     rate: Annotated[float, typer.Option(min=0, help="2 is twice as fast as it was, 0 as fast as possible.")] = 1.0,
+    times: Annotated[int, typer.Option(min=1, help="Play it so often, one after the other; clocks go on.")] = 1,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a subscriber at most.")] = 5.0,
 ) -> None:
     """Publish on ROS topics; needs rclpy.
@@ -63,9 +64,9 @@ def play(
     """
     from perception.replay.play import paced
     from perception.replay.publish import Publisher, publish_all, ros_node
-    from perception.replay.stream import faulty_stream
+    from perception.replay.stream import Repeated, faulty_stream
 
-    stream = faulty_stream(data, version, scene, fault or (), seed, clock)
+    stream = Repeated(faulty_stream(data, version, scene, fault or (), seed, clock), times)
     with ros_node() as node:
         publisher = Publisher(node, stream.topics, say)
         if not publisher.wait_for_subscriber(wait):

@@ -1,8 +1,8 @@
 """A network made ready to run and not to be trained: the same results, sooner.
 
 A BatchNorm behind a convolution or a matrix is a factor and an offset for each of its channels, which its weights and
-bias can hold just as well (they are folded); and convolutions over maps are faster where a place's channels lie side by
-side.
+bias can hold just as well (they are folded); activations are computed where sums are; and convolutions over maps are
+faster where a place's channels lie side by side.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from perception.model.fused import activation_of, fused
 from perception.model.layers import ConvNormAct
 from perception.model.precision import Precision
 
@@ -21,7 +22,7 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def for_inference(network: nn.Module, precision: Precision = "fp32") -> nn.Module:
-    """The network itself, changed: in evaluation, without gradients, norms folded, maps channels last.
+    """The network itself, changed: in evaluation, without gradients, norms folded, activations fused, channels last.
 
     With "bf16" sparse convolutions take bfloat16 features; the rest is autocast's part, see Detector.
     """
@@ -29,6 +30,7 @@ def for_inference(network: nn.Module, precision: Precision = "fp32") -> nn.Modul
     for module in list(network.modules()):
         fold_norms(module)
     lay_channels_last(network)
+    fuse_activations(network)
     if precision == "bf16":
         for module in network.modules():
             if isinstance(getattr(module, "precision", None), torch.dtype):
@@ -54,6 +56,33 @@ def fold_norms(module: nn.Module) -> None:
         else:
             continue
         setattr(module, norm, nn.Identity())
+
+
+def fuse_activations(network: nn.Module) -> None:
+    """Put layers that compute their activation, too, in the place of those before one, wherever we have such."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, ConvNormAct) and isinstance(child.bn, nn.Identity):
+                _put(parent, name, fused(child.conv, "relu"))
+        if isinstance(parent, nn.Sequential):
+            _fuse_in_sequence(parent)
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            _put(parent, name, fused(child))
+
+
+def _fuse_in_sequence(sequence: nn.Sequential) -> None:
+    layers = [(name, child) for name, child in sequence.named_children() if not isinstance(child, nn.Identity)]
+    for (name, layer), (next_name, after) in pairwise(layers):
+        activation = activation_of(after)
+        if activation is not None and _put(sequence, name, fused(layer, activation)):
+            setattr(sequence, next_name, nn.Identity())
+
+
+def _put(parent: nn.Module, name: str, module: nn.Module | None) -> bool:
+    if module is not None:
+        setattr(parent, name, module)
+    return module is not None
 
 
 def lay_channels_last(network: nn.Module) -> None:

@@ -44,6 +44,37 @@ class PointwiseConv2d(nn.Conv2d):
         return _weighted_sums(self, x.flatten(2)).unflatten(2, x.shape[2:])
 
 
+class SamePaddingConv2d(nn.Conv2d):
+    """A convolution whose output is ceil(size / stride) long, padded as in TensorFlow: the odd pixel comes last."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, groups: int = 1) -> None:
+        padding = kernel // 2 if stride == 1 else 0
+        super().__init__(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
+        self.padded = SamePadding(kernel, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.padded(x))
+
+
+class SamePadding(nn.Module):
+    """What such a convolution needs around a map if it strides; with a stride of 1 torch pads as well."""
+
+    def __init__(self, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride == 1:
+            return x
+        top, bottom = self._missing(x.shape[2])
+        left, right = self._missing(x.shape[3])
+        return F.pad(x, (left, right, top, bottom))
+
+    def _missing(self, length: int) -> tuple[int, int]:
+        missing = max((-(-length // self.stride) - 1) * self.stride + self.kernel - length, 0)
+        return missing // 2, missing - missing // 2
+
+
 def _weighted_sums(conv: PointwiseConv1d | PointwiseConv2d, x: Tensor) -> Tensor:
     """x (N, in_channels, L) -> (N, out_channels, L)."""
     sums = conv.weight.flatten(1) @ x

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from calibration.errors import InputError
@@ -179,4 +178,5 @@ def with_age_spans(points: Tensor, edges: tuple[float, ...]) -> Tensor:
         return points
     ages = points[:, POINT_COLUMNS.index("age")].contiguous()
     span = torch.bucketize(ages, points.new_tensor(edges))
-    return torch.cat([points, F.one_hot(span, len(edges) + 1).to(points)], dim=1)
+    shares = points.new_zeros(len(points), len(edges) + 1).scatter_(1, span[:, None], 1)
+    return torch.cat([points, shares], dim=1)

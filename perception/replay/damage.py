@@ -14,6 +14,7 @@ from perception.ros.fields import stamp_ns_of, time_message
 from perception.ros.rig_file import POSE_KINDS
 
 CLOUD, IMAGE, COMPRESSED = (f"sensor_msgs/msg/{name}" for name in ("PointCloud2", "Image", "CompressedImage"))
+CLOCK = "rosgraph_msgs/msg/Clock"
 TF, ODOMETRY = POSE_KINDS["tf"], POSE_KINDS["odometry"]
 NAN_SHARE = 0.1
 JPEG_QUALITY = 92
@@ -108,3 +109,12 @@ def with_later_stamps(data: bytes, kind: str, later_ns: int, what: str) -> bytes
     for placed in message.transforms:
         placed.header.stamp = time_message(codec.make, stamp_ns_of(placed) + later_ns)
     return codec.encode(message)
+
+
+def moved_on(data: bytes, kind: str, later_ns: int, what: str) -> bytes:
+    """The same message as it comes so much later: with later stamps, if it has any; of /clock the later time."""
+    if kind != CLOCK:
+        return with_later_stamps(data, kind, later_ns, what) if has_stamps(kind) else data
+    codec = Codec()
+    now = codec.decode(data, kind, what).clock
+    return codec.encode(codec.make(kind, clock=time_message(codec.make, now.sec * 10**9 + now.nanosec + later_ns)))

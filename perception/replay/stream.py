@@ -9,6 +9,8 @@ from typing import Protocol
 from calibration.errors import InputError
 from perception.ros.bags import Bag, TimedMessage, Topic, is_bag
 
+BETWEEN_NS = 50_000_000  # from a stream's last message to its first, where it is repeated
+
 
 class Stream(Protocol):
     """Messages in the order in which they arrive; it can be gone through any number of times."""
@@ -20,6 +22,41 @@ class Stream(Protocol):
 
     def __iter__(self) -> Iterator[TimedMessage]:
         """The messages; their times of receipt never go back."""
+
+
+class Repeated:
+    """A stream so many times, one after the other, as if the clocks went on: for drives longer than those there are.
+
+    Where it begins again, the car is elsewhere at once. What is latched comes once.
+    """
+
+    def __init__(self, stream: Stream, times: int) -> None:
+        """Raises InputError for less than one time."""
+        if times < 1:
+            raise InputError("times", "a number >= 1", str(times))
+        self._stream, self._times, self.topics = stream, times, stream.topics
+
+    def __len__(self) -> int:
+        return self._times * len(self._stream)
+
+    def __iter__(self) -> Iterator[TimedMessage]:
+        """The messages; InputError for one that is cut short, whose stamp can't be changed."""
+        from perception.replay.damage import moved_on
+
+        later_ns = 0
+        for turn in range(self._times):
+            first_ns = last_ns = None
+            for message in self._stream:
+                received_ns, topic = message.received_ns, message.topic
+                first_ns, last_ns = received_ns if first_ns is None else first_ns, received_ns
+                if turn == 0:
+                    yield message
+                elif not self.topics[topic].latched:
+                    data = moved_on(message.data, message.kind, later_ns, topic)
+                    yield TimedMessage(topic, message.kind, received_ns + later_ns, data)
+            if first_ns is None:
+                return
+            later_ns += last_ns - first_ns + BETWEEN_NS
 
 
 def open_stream(path: Path, version: str | None = None, scene: str | None = None, clock: bool = False) -> Stream:

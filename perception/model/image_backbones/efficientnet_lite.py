@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-import torch.nn.functional as F
 from pydantic import field_validator
 from torch import Tensor, nn
 
 from perception.checkpoints.efficientnet_lite0 import imagenet_weights
 from perception.config import Settings as BaseSettings
-from perception.model.layers import PointwiseConv2d
+from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
 
 STEM = 32
 
@@ -111,26 +110,6 @@ class InvertedBottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         inner = self.narrow(self.depthwise(self.widen(x)))
         return x + inner if self.shortcut else inner
-
-
-class SamePaddingConv2d(nn.Conv2d):
-    """A convolution whose output is ceil(size / stride) long, padded as in TensorFlow: the odd pixel comes last."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, groups: int = 1) -> None:
-        padding = kernel // 2 if stride == 1 else 0
-        super().__init__(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.stride[0] > 1:
-            top, bottom = self._missing(x.shape[2])
-            left, right = self._missing(x.shape[3])
-            x = F.pad(x, (left, right, top, bottom))
-        return super().forward(x)
-
-    def _missing(self, length: int) -> tuple[int, int]:
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        missing = max((-(-length // stride) - 1) * stride + kernel - length, 0)
-        return missing // 2, missing - missing // 2
 
 
 def _stage(in_channels: int, stage: Stage) -> nn.Sequential:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from perception.config import Settings as BaseSettings
 
+PIXELS_AT_ONCE = 2**19  # on a CPU: so tokens stay in its caches, and in memory that needn't be asked for anew
+
 
 class Settings(BaseSettings):
     """Swin-T by default."""
@@ -58,6 +60,12 @@ class Swin(nn.Module):
         self.norms = nn.ModuleDict({str(i): nn.LayerNorm(widths[i]) for i in settings.out_stages})
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        if torch.is_grad_enabled() or images.device.type != "cpu":
+            return self._maps(images)
+        at_once = max(1, PIXELS_AT_ONCE // max(1, images.shape[2] * images.shape[3]))
+        return [torch.cat(parts) for parts in zip(*map(self._maps, images.split(at_once)), strict=True)]
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
         tokens = self.patch_embed(images)  # (N, H / 4, W / 4, C)
         outputs = []
         for i, stage in enumerate(self.stages):

@@ -53,8 +53,10 @@ class Pillars(nn.Module):
     def forward(self, features: Tensor, coordinates: Tensor, batch: int) -> Tensor:
         """features (V, >= 5); coordinates (V, 4) int64: frame, x, y, z; batch counts the frames."""
         columns, pillars = pooled(self._described(features, coordinates), self._columns(coordinates))
+        if torch.is_autocast_enabled(pillars.device.type):  # before the map is made, which is much larger
+            pillars = pillars.to(torch.get_autocast_dtype(pillars.device.type))
         x, y, _ = self.size
-        canvas = pillars.new_zeros(batch * x * y, pillars.shape[1]).index_copy(0, columns, pillars)
+        canvas = pillars.new_zeros(batch * x * y, pillars.shape[1]).index_copy_(0, columns, pillars)
         bev = self.stages(canvas.view(batch, x, y, -1).permute(0, 3, 1, 2))
         seen = torch.zeros(batch, dtype=torch.bool, device=bev.device)
         seen[coordinates[:, 0]] = True

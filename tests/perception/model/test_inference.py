@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from perception.checkpoints.native import save_weights
 from perception.detector import load_detector
-from perception.model.inference import NORMS, fold_norms, for_inference
-from perception.model.layers import ConvNormAct, conv_norm_relu
+from perception.model.fused import FusedConv2d, FusedLinear, FusedPointwiseConv2d
+from perception.model.inference import NORMS, fold_norms, for_inference, fuse_activations
+from perception.model.layers import ConvNormAct, PointwiseConv2d, SamePaddingConv2d, conv_norm_relu
 from perception.model.network import Network
 from perception.model.precision import in_float32
 from perception.prepare import prepare
@@ -74,6 +75,45 @@ def test_a_norm_without_a_convolution_before_it_stays() -> None:
     norms = with_statistics(nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()))
     fold_norms(norms)
     assert isinstance(norms[0], nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize(
+    ("layer", "activation", "kind"),
+    [
+        (nn.Conv2d(8, 4, 3, padding=1), nn.ReLU(inplace=True), FusedConv2d),
+        (nn.Conv2d(8, 8, 3, 2, dilation=2, groups=8, bias=False), nn.ReLU6(), FusedConv2d),
+        (SamePaddingConv2d(8, 8, 5, 2, groups=8), nn.ReLU6(inplace=True), FusedConv2d),
+        (SamePaddingConv2d(8, 8, 3, 1), nn.ReLU(), FusedConv2d),
+        (PointwiseConv2d(8, 4), nn.ReLU(), FusedPointwiseConv2d),
+        (nn.Linear(12, 3), nn.GELU(), FusedLinear),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_layer_takes_the_activation_behind_it_in(layer: nn.Module, activation: nn.Module, kind: type) -> None:
+    pair = nn.Sequential(layer, nn.Identity(), activation).eval()
+    x = 3 * torch.randn(2, 8, 11, 12, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected, names = pair(x), dict(pair.named_parameters()).keys()
+        fuse_activations(pair)
+        assert isinstance(pair[0], kind)
+        assert isinstance(pair[2], nn.Identity)
+        torch.testing.assert_close(pair(x), expected, rtol=1e-5, atol=1e-5)
+    assert dict(pair.named_parameters()).keys() == names
+
+
+def test_layers_without_an_activation_that_we_fuse_keep_it() -> None:
+    for activation in (nn.GELU("tanh"), nn.Sigmoid()):
+        pair = nn.Sequential(nn.Linear(3, 4), activation)
+        fuse_activations(pair)
+        assert isinstance(pair[0], FusedLinear)
+        assert pair[0].activation == "none"
+        assert pair[1] is activation
+
+
+def test_layers_whose_owners_take_their_weights_stay() -> None:
+    attention = nn.MultiheadAttention(8, 2)
+    fuse_activations(attention)
+    assert isinstance(attention.out_proj, nn.Linear)
 
 
 @pytest.mark.parametrize("head", HEADS)

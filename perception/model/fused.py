@@ -1,0 +1,63 @@
+"""Layers for inference that take the activation behind them in: what for_inference puts in the place of torch's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
+from perception.ops.dense import Activation, convolve, linear
+
+ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6", nn.GELU: "gelu"}
+
+
+def activation_of(module: nn.Module) -> Activation | None:
+    """The name of a module that is an activation we fuse, else None."""
+    if isinstance(module, nn.GELU) and module.approximate != "none":
+        return None
+    return ACTIVATIONS.get(type(module))
+
+
+def fused(layer: nn.Module, activation: Activation = "none") -> nn.Module | None:
+    """The same layer with its activation, with the same parameters by the same names; None where we have none such."""
+    if type(layer) is nn.Linear:  # not its kin, whose owners use the weights directly
+        return FusedLinear(layer, activation)
+    if type(layer) is PointwiseConv2d:
+        return FusedPointwiseConv2d(layer, activation)
+    if type(layer) in (nn.Conv2d, SamePaddingConv2d) and layer.padding_mode == "zeros":
+        return FusedConv2d(layer, activation) if isinstance(layer.padding, tuple) else None
+    return None
+
+
+class FusedLinear(nn.Module):
+    """(..., in) -> (..., out)."""
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d, activation: Activation) -> None:
+        super().__init__()
+        self.weight, self.bias, self.activation = layer.weight, layer.bias, activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias, self.activation)
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.weight.shape)}, {self.activation}"
+
+
+class FusedPointwiseConv2d(FusedLinear):
+    """(N, in, H, W) -> (N, out, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        return linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias, self.activation).permute(0, 3, 1, 2)
+
+
+class FusedConv2d(FusedLinear):
+    """(N, in, H, W) -> (N, out, H', W')."""
+
+    def __init__(self, layer: nn.Conv2d, activation: Activation) -> None:
+        super().__init__(layer, activation)
+        self.shape = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        self.pad = layer.padded if isinstance(layer, SamePaddingConv2d) else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(self.pad(x), self.weight, self.bias, *self.shape, self.activation)
