@@ -23,6 +23,10 @@ def main(
     precision: Annotated[
         Precision, typer.Option(help="fp32, or bf16: faster where processor or GPU has it, scores differ by about 1 %.")
     ] = Precision.fp32,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads to detect with. Else as many as torch takes; one less is steadier."),
+    ] = None,
     score_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Leave out what scores less. Else all, of markers 0.25.")
     ] = None,
@@ -34,6 +38,8 @@ def main(
 
     SIGINT (Ctrl-C) and SIGTERM end it.
     """
+    import torch
+
     from perception.benchmark.frame import made_up_frame
     from perception.checkpoints.shipped import checkpoint_of
     from perception.config import load_config
@@ -46,6 +52,8 @@ def main(
 
     with asked_to_end() as end:
         settings, chosen = load_live_rig(rig), load_config(config)
+        if threads is not None:
+            torch.set_num_threads(threads)
         options = frame_options_of(chosen, cameras_too=False, allow_missing=True, truth=False)
         core = NodeCore(settings, replace(options, lidar=chosen.uses_lidar))
         kinds = kinds_of(core.topics)

@@ -99,6 +99,7 @@ def main(
     version: Annotated[str | None, typer.Option(help="nuScenes version, such as v1.0-mini.")] = None,
     minutes: Annotated[float, typer.Option(min=1.5, help="How long; the first one isn't counted.")] = 10.0,
     precision: Annotated[Precision, typer.Option(help="fp32 or bf16.")] = Precision.fp32,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads to detect with.")] = None,
     keyframe: Annotated[float, typer.Option(help="Seconds between keyframes: longer gaps are counted.")] = 0.5,
     file: Annotated[Path | None, typer.Option("--json", help="File to write everything to.")] = None,
 ) -> None:
@@ -114,6 +115,7 @@ def main(
         rig = rig_with_calibration(drive, Path(folder))
         chosen = ["--version", version] if version else []
         node = [CHECKOUT / "tools" / "live.py", config, "--rig", rig, "--precision", precision.value]
+        node += ["--threads", threads] if threads else []
         play = [CHECKOUT / "tools" / "replay.py", "play", data, "--scene", scene, *chosen, "--times", FOR_EVER]
         with running(*node) as live, running(*play, "--wait", 120) as player:
             heard = listen(live, player, 60 * minutes)

@@ -1,7 +1,10 @@
 """The node in ROS 2: needs rclpy, of a ROS installation or of its wheels (extra `ros2`).
 
-The main thread hears messages, as bytes, and says now and then how things are; the other makes frames and detects. When
+The main thread makes frames and detects; the other hears messages, as bytes, and says now and then how things are. When
 the process is asked to end (SIGINT, SIGTERM), the frame in work is finished and everything taken down.
+
+That way round because each thread that computes has OpenMP threads of its own, which sleep at every barrier once there
+are more than processors: with the detector loaded in one and run in another, it took a third longer.
 """
 
 from __future__ import annotations
@@ -45,18 +48,18 @@ def run_node(
             _use_sim_time(node)
         voice = Voice(node, marker_threshold)
         ears = Ears(node, core, kinds)
-        worker = Worker(core, detector, voice, end)
+        listener = Listener(node, core, voice, ears, end)
         node.get_logger().info(f"ready: {len(kinds)} topics")
-        worker.start()
+        listener.start()
         try:
-            _spin(node, core, voice, ears, end)
+            Worker(core, detector, voice, end).run()
         finally:
             end.set()
-            worker.join()
+            listener.join()
         voice.tell(core)
         node.get_logger().info(f"stopped: {core.counts.detected} frames")
-    if worker.failure is not None:
-        raise worker.failure
+    if listener.failure is not None:
+        raise listener.failure
     return core.counts.detected
 
 
@@ -140,24 +143,18 @@ class Voice:
             self._publishers[topic].publish(message())
 
 
-class Worker(threading.Thread):
+class Worker:
     """Takes the newest frame, detects, and says so."""
 
     def __init__(self, core: NodeCore, detector: Detect, voice: Voice, end: threading.Event) -> None:
-        super().__init__(name="detect")
         self._core, self._detector, self._voice, self._end = core, detector, voice, end
-        self.failure: BaseException | None = None
         self._failed = 0  # frames in a row
 
     def run(self) -> None:
-        """Until the end, or until nothing can be detected any more, which ends the node."""
-        try:
-            while not self._end.is_set():
-                if self._core.wait(TICK_S):
-                    self._work()
-        except BaseException as failure:
-            self.failure = failure
-            self._end.set()
+        """Until the end; raises what the detector raises, if it does so frame after frame."""
+        while not self._end.is_set():
+            if self._core.wait(TICK_S):
+                self._work()
 
     def _work(self) -> None:
         work = self._core.take()
@@ -192,16 +189,31 @@ def make(kind: str, **fields: Any) -> Any:
     return message_class(kind)(**fields)
 
 
-def _spin(node: Any, core: NodeCore, voice: Voice, ears: Ears, end: threading.Event) -> None:
-    """Hear until the end, and look after the rest in between, by the wall clock: /clock may stand still."""
-    from rclpy.executors import SingleThreadedExecutor
+class Listener(threading.Thread):
+    """Hears until the end, and looks after the rest in between, by the wall clock: /clock may stand still."""
 
-    executor = SingleThreadedExecutor(context=node.context)
-    executor.add_node(node)
-    tick_s = blind_s = diagnose_s = 0.0
-    since_ns = None
-    try:
-        while not end.is_set():
+    def __init__(self, node: Any, core: NodeCore, voice: Voice, ears: Ears, end: threading.Event) -> None:
+        super().__init__(name="hear")
+        self._node, self._core, self._voice, self._ears, self._end = node, core, voice, ears, end
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        """Until the end, or until something fails, which ends the node."""
+        executor = _executor_kind()(context=self._node.context)
+        executor.add_node(self._node)
+        try:
+            self._spin(executor)
+        except BaseException as failure:
+            self.failure = failure
+            self._end.set()
+        finally:
+            executor.shutdown()
+
+    def _spin(self, executor: Any) -> None:
+        core, voice, ears = self._core, self._voice, self._ears
+        tick_s = blind_s = diagnose_s = 0.0
+        since_ns = None
+        while not self._end.is_set():
             executor.spin_once(timeout_sec=TICK_S)
             now_s = time.monotonic()
             if now_s < tick_s:
@@ -217,8 +229,16 @@ def _spin(node: Any, core: NodeCore, voice: Voice, ears: Ears, end: threading.Ev
             if now_s >= diagnose_s or state.since_ns != since_ns:
                 diagnose_s, since_ns = now_s + DIAGNOSE_S, state.since_ns
                 voice.diagnose(core)
-    finally:
-        executor.shutdown()
+
+
+def _executor_kind() -> Any:
+    """The executor that is told of messages, where rclpy has it; the other looks for them, which takes three times as
+    much of a processor."""
+    try:
+        from rclpy.experimental import EventsExecutor
+    except ImportError:  # before 2025
+        from rclpy.executors import SingleThreadedExecutor as EventsExecutor
+    return EventsExecutor
 
 
 def _use_sim_time(node: Any) -> None:

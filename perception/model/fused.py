@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
-from perception.ops.dense import Activation, convolve, linear
+from perception.ops.dense import Activation, convolve, fuses, linear, wanted_precision
 
 ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6", nn.GELU: "gelu"}
 
@@ -30,14 +30,24 @@ def fused(layer: nn.Module, activation: Activation = "none") -> nn.Module | None
 
 
 class FusedLinear(nn.Module):
-    """(..., in) -> (..., out)."""
+    """(..., in) -> (..., out). The weights must not change any more: those in another precision are kept."""
 
     def __init__(self, layer: nn.Linear | nn.Conv2d, activation: Activation) -> None:
         super().__init__()
         self.weight, self.bias, self.activation = layer.weight, layer.bias, activation
+        self._kept: tuple[Tensor, Tensor | None] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias, self.activation)
+        return linear(*self._in_one_precision(x), self.activation)
+
+    def _in_one_precision(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The input, weight and bias as autocast would have them."""
+        dtype = wanted_precision(x, self.weight) if fuses(x) else self.weight.dtype
+        if dtype == self.weight.dtype:
+            return x.to(dtype) if fuses(x) else x, self.weight, self.bias
+        if self._kept is None or self._kept[0].dtype != dtype:
+            self._kept = self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
+        return x.to(dtype), *self._kept
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, {self.activation}"
@@ -47,8 +57,8 @@ class FusedPointwiseConv2d(FusedLinear):
     """(N, in, H, W) -> (N, out, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        return linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias, self.activation).permute(0, 3, 1, 2)
+        x, weight, bias = self._in_one_precision(x.contiguous(memory_format=torch.channels_last))
+        return linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias, self.activation).permute(0, 3, 1, 2)
 
 
 class FusedConv2d(FusedLinear):
@@ -60,4 +70,5 @@ class FusedConv2d(FusedLinear):
         self.pad = layer.padded if isinstance(layer, SamePaddingConv2d) else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(self.pad(x), self.weight, self.bias, *self.shape, self.activation)
+        x, weight, bias = self._in_one_precision(x)
+        return convolve(self.pad(x), weight, bias, *self.shape, self.activation)

@@ -38,10 +38,10 @@ def fuses(x: Tensor) -> bool:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: Activation = "none") -> Tensor:
-    """x (..., in) and weight (out, in) -> activated sums (..., out), under autocast in its precision."""
+    """x (..., in) and weight (out, in) -> activated sums (..., out); oneDNN wants all in one precision."""
     if not fuses(x) or not x.numel():
         return PLAIN[activation](F.linear(x, weight, bias))
-    return torch.ops.mkldnn._linear_pointwise(*_in_one_precision(x, weight, bias), *FUSED[activation])
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *FUSED[activation])
 
 
 def convolve(
@@ -54,14 +54,13 @@ def convolve(
     groups: int,
     activation: Activation = "none",
 ) -> Tensor:
-    """Maps x (N, in, H, W), weight (out, in / groups, kh, kw) -> activated sums (N, out, H', W')."""
+    """Maps x (N, in, H, W), weight (out, in / groups, kh, kw) -> activated sums (N, out, H', W'); the same holds."""
     if not fuses(x) or not x.numel():
         return PLAIN[activation](F.conv2d(x, weight, bias, stride, padding, dilation, groups))
     shape = (padding, stride, dilation, groups)
-    return torch.ops.mkldnn._convolution_pointwise(*_in_one_precision(x, weight, bias), *shape, *FUSED[activation])
+    return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *shape, *FUSED[activation])
 
 
-def _in_one_precision(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What autocast does for operators that it knows."""
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
-    return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+def wanted_precision(x: Tensor, weight: Tensor) -> torch.dtype:
+    """What oneDNN shall compute with these in: autocast's precision, which it knows nothing of, else the weight's."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,23 @@ FORMAT = "bevfuse-boxes-1"
 
 def frame_record(frame: Frame, boxes: Boxes3D) -> dict[str, Any]:
     """One frame's entry: boxes best first, gravity-centred; m, m/s, and yaw in rad about +z from +x."""
-    order = np.argsort(-boxes.scores, kind="stable")
+    boxes = boxes.select(np.argsort(-boxes.scores, kind="stable"))
+    columns = (boxes.labels, boxes.scores, boxes.centers, boxes.sizes, boxes.yaws, boxes.velocities)
     return {
         "token": frame.token,
         "stamp_ns": frame.stamp_ns,
         "frame": boxes.frame,
-        "boxes": [_box_record(boxes, row) for row in order],
+        "boxes": [
+            {
+                "label": boxes.class_names[label],
+                "score": score,
+                "center": center,
+                "size": size,
+                "yaw": yaw,
+                "velocity": [value if isfinite(value) else None for value in velocity],
+            }
+            for label, score, center, size, yaw, velocity in zip(*(c.tolist() for c in columns), strict=True)
+        ],
     }
 
 
@@ -33,14 +45,3 @@ def write_boxes(path: Path, frames: Iterable[dict[str, Any]]) -> None:
         for number, frame in enumerate(frames):
             file.write(("\n" if number == 0 else ",\n") + json.dumps(frame, allow_nan=False))
         file.write("\n]}\n")
-
-
-def _box_record(boxes: Boxes3D, row: int) -> dict[str, Any]:
-    return {
-        "label": boxes.class_names[boxes.labels[row]],
-        "score": float(boxes.scores[row]),
-        "center": [float(x) for x in boxes.centers[row]],
-        "size": [float(x) for x in boxes.sizes[row]],
-        "yaw": float(boxes.yaws[row]),
-        "velocity": [float(x) if np.isfinite(x) else None for x in boxes.velocities[row]],
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -94,6 +95,7 @@ def publish_all(publisher: Publisher, messages: Iterable[TimedMessage]) -> int:
     return sent
 
 
+@functools.cache
 def message_class(kind: str) -> Any | None:
     """The class of a kind like "sensor_msgs/msg/Image", None where its package isn't installed."""
     package, _, name = kind.split("/")

@@ -15,6 +15,7 @@ from perception.ros.moments import Moment
 from perception.ros.rig_file import KINDS, MS, LiveRig
 from perception.ros.sensing import read_sensor
 from perception.sources import FrameOptions, MissingDataError
+from perception.sources.together import outcomes
 from perception.timing.deskew import deskewed
 from perception.timing.ego_motion import EgoMotion
 from perception.timing.sweeps import Sweeps
@@ -50,10 +51,10 @@ class FrameMaker:
         self._notes += [f"{name} is left out: {why}." for name, why in moment.missing.items()]
         ego_from_lidar = self._ego_from_lidar(vehicle)
         world_from_ego = motion.world_from_ego_at(moment.stamp_ns) if motion is not None else None
+        names = [name for name in self._options.cameras if name in data]
+        read = outcomes(lambda name: self._read(name, data[name])[0], names)
         cameras = {
-            name: self._camera(moment, name, data[name], vehicle, motion)
-            for name in self._options.cameras
-            if name in data
+            name: self._camera(moment, name, pixels, vehicle, motion) for name, pixels in zip(names, read, strict=True)
         }
         cloud = self._cloud(moment, data, vehicle, motion, "The cloud")
         if motion is None:
@@ -71,7 +72,9 @@ class FrameMaker:
             notes=notes,
         )
 
-    def _camera(self, moment: Moment, name: str, data: bytes, vehicle: Rig, motion: EgoMotion) -> CameraImage | None:
+    def _camera(
+        self, moment: Moment, name: str, pixels: np.ndarray | InputError, vehicle: Rig, motion: EgoMotion | None
+    ) -> CameraImage | None:
         camera, stamp_ns = vehicle[name], moment.stamps_ns[name]
         if motion is None:
             camera_from_lidar = vehicle.transform(name, self._rig.lidar)
@@ -80,7 +83,8 @@ class FrameMaker:
                 camera.ego_from_sensor, stamp_ns, self._ego_from_lidar(vehicle), moment.stamp_ns
             )
         try:
-            pixels, _ = self._read(name, data)
+            if isinstance(pixels, InputError):
+                raise pixels
             return CameraImage(pixels, stamp_ns, camera.intrinsics, camera_from_lidar)
         except InputError as error:  # or of another size than its intrinsics
             self._forgive(name, error, name)

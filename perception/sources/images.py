@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ import numpy as np
 from calibration.camera import Intrinsics
 from calibration.transform import Transform
 from perception.sources import MissingDataError, find_file
+from perception.sources.together import outcomes
 from perception.types import CameraImage
 
 MODES = ("RGB", "RGBA", "L", "LA", "P", "CMYK")  # Pillow's names of what has 8 bits a channel
@@ -33,14 +35,16 @@ def read_cameras(
     allow_missing: bool,
 ) -> tuple[dict[str, CameraImage], tuple[str, ...]]:
     """Read these cameras' images -> images by name, and one sentence for each that had to be left out."""
-    cameras, notes = {}, []
-    for name in names:
-        try:
-            cameras[name] = read_shot(shot_of(name))
-        except MissingDataError as error:
-            if not allow_missing:
-                raise
-            notes.append(f"{name} is left out: {error}.")
+    cameras, notes, names = {}, [], list(names)
+    for name, read in zip(
+        names, outcomes(lambda shot: read_shot(shot()), [partial(shot_of, n) for n in names]), strict=True
+    ):
+        if isinstance(read, CameraImage):
+            cameras[name] = read
+        elif not allow_missing or not isinstance(read, MissingDataError):
+            raise read
+        else:
+            notes.append(f"{name} is left out: {read}.")
     return cameras, tuple(notes)
 
 
@@ -70,7 +74,7 @@ def decode_image(file: Path | BinaryIO, what: str) -> np.ndarray:
     expected = "a JPEG or PNG image with 8 bits a channel"
     try:
         with Image.open(file, formats=("JPEG", "PNG")) as image:
-            mode, pixels = image.mode, np.array(image.convert("RGB"))
+            mode, pixels = image.mode, np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow's, for broken PNGs too
         got = str(error).replace(f" {str(file)!r}", "").replace(f" {file!r}", "")
         raise MissingDataError(what, expected, f"a file that can't be decoded ({got})") from error

@@ -17,12 +17,16 @@ class Core:
     def __init__(self, frames: int) -> None:
         self.frames, self.left_out, self.finished = list(range(frames)), [], []
         self.latencies = SimpleNamespace(add=lambda times: None)
+        self.end = threading.Event()
 
     def wait(self, seconds: float) -> bool:
         return True
 
     def take(self) -> Any:
-        return SimpleNamespace(detect=True, frame=self.frames.pop(0)) if self.frames else None
+        if not self.frames:
+            self.end.set()
+            return None
+        return SimpleNamespace(detect=True, frame=self.frames.pop(0))
 
     def leave_out(self, work: Any, why: str) -> None:
         self.left_out.append((work.frame, why))
@@ -31,27 +35,18 @@ class Core:
         self.finished.append(work.frame)
 
 
-def worked(core: Core, failing: set[int]) -> Worker:
-    end = threading.Event()
-
+def work(core: Core, failing: set[int]) -> None:
     def detect(frame: int) -> list:
         if frame in failing:
             raise RuntimeError("no memory")
         return []
 
-    worker = Worker(core, detect, SimpleNamespace(), end)
-    worker.start()
-    while core.frames and not end.is_set():
-        end.wait(0.001)
-    end.set()
-    worker.join()
-    return worker
+    Worker(core, detect, SimpleNamespace(), core.end).run()
 
 
 def test_frames_that_fail_are_left_out_and_the_next_ones_detected() -> None:
     core = Core(9)
-    worker = worked(core, {0, 1, 2, 3, 5, 6, 7})
-    assert worker.failure is None
+    work(core, {0, 1, 2, 3, 5, 6, 7})
     assert core.finished == [4, 8]
     assert core.left_out[0] == (0, "RuntimeError: no memory")
     assert [frame for frame, _ in core.left_out] == [0, 1, 2, 3, 5, 6, 7]
@@ -59,8 +54,6 @@ def test_frames_that_fail_are_left_out_and_the_next_ones_detected() -> None:
 
 def test_a_detector_that_always_fails_ends_the_node() -> None:
     core = Core(20)
-    worker = worked(core, set(range(20)))
-    assert isinstance(worker.failure, RuntimeError)
-    assert len(core.left_out) == FAILURES - 1
     with pytest.raises(RuntimeError, match="no memory"):
-        raise worker.failure
+        work(core, set(range(20)))
+    assert len(core.left_out) == FAILURES - 1

@@ -101,6 +101,22 @@ def test_a_layer_takes_the_activation_behind_it_in(layer: nn.Module, activation:
     assert dict(pair.named_parameters()).keys() == names
 
 
+@pytest.mark.parametrize("layer", [nn.Conv2d(8, 4, 3), PointwiseConv2d(8, 4, bias=False), nn.Linear(12, 3)], ids=str)
+def test_fused_layers_heed_autocast_and_forget_it(layer: nn.Module) -> None:
+    pair, x = nn.Sequential(layer, nn.ReLU()).eval(), torch.randn(2, 8, 11, 12)
+    with torch.inference_mode():
+        expected = pair(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            expected_short = pair(x)
+        fuse_activations(pair)
+        for _ in range(2):
+            with torch.autocast("cpu", torch.bfloat16):
+                short = pair(x)
+            assert short.dtype == torch.bfloat16
+            torch.testing.assert_close(short, expected_short, rtol=2e-2, atol=2e-2)
+            torch.testing.assert_close(pair(x), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_layers_without_an_activation_that_we_fuse_keep_it() -> None:
     for activation in (nn.GELU("tanh"), nn.Sigmoid()):
         pair = nn.Sequential(nn.Linear(3, 4), activation)
