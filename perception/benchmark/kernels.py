@@ -22,16 +22,23 @@ Gradients = tuple[Tensor, Tensor]
 def compare_pooling(view_transform: LiftSplat, batch: Batch, rounds: Rounds) -> list[Comparison]:
     """BEV pooling with this batch's calibration, forward and backward, beside index_add.
 
-    Ours sorts the frustum points anew each time, as a detector does whose cameras may move.
+    Ours sorts the frustum points anew each time, as a detector does whose cameras may move, and once more not at all.
     """
     pooling = _Pooling(view_transform, batch)
     ours, theirs = pooling.ours, pooling.theirs
     there = take_turns(lambda: ours().detach(), lambda: theirs().detach(), rounds("BEV pooling"))
+    plan = PoolingPlan.of(pooling.cells, pooling.count)
+    planned = take_turns(
+        lambda: bev_pool(pooling.features, pooling.depth, plan).detach(),
+        lambda: theirs().detach(),
+        rounds("BEV pooling, its plan kept"),
+    )
     back = take_turns(lambda: pooling.gradients(ours), lambda: pooling.gradients(theirs), rounds("BEV pooling, back"))
     points = f"{pooling.cells.numel():,} frustum points, {pooling.features.shape[1]} channels"
     found, expected = (torch.cat([gradient.flatten() for gradient in side]) for side in (back.ours, back.theirs))
     return [
         there.compared("BEV pooling", "index_add", relative_rms(there.ours, there.theirs), points),
+        planned.compared("BEV pooling, its plan kept", "index_add", relative_rms(planned.ours, planned.theirs), points),
         back.compared("BEV pooling, there and back", "index_add", relative_rms(found, expected), points),
     ]
 

@@ -30,7 +30,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 RIG = CHECKOUT / "configs" / "rigs" / "nuscenes_ros.yaml"
 FASTDDS = RIG.with_name("fastdds.xml")
 WARM_UP_S = 60.0  # of memory, and of caches
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S, PATIENCE_S = 1.0, 10.0
 FOR_EVER = 100_000  # times: the player is ended with the node
 DETECTIONS, STRING = "/bevfuse/detections", "std_msgs/msg/String"
 STAGES = ("wait", "queue", "frame", "detect", "total")
@@ -141,7 +141,10 @@ def running(*arguments: object) -> Any:
         yield process
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def listen(live: subprocess.Popen[bytes], player: subprocess.Popen[bytes], seconds: float) -> Heard:

@@ -6,6 +6,7 @@ patch merging stacks its 2x2 neighbours is that of mmdetection, whose weights th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -133,20 +134,16 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        _, height, width, channels = tokens.shape
-        side = self.window
-        tokens = F.pad(tokens, (0, 0, 0, -width % side, 0, -height % side))
-        padded = tokens.shape[1:3]
-        if self.shift:
-            tokens = torch.roll(tokens, (-self.shift, -self.shift), dims=(1, 2))
-        windows = to_windows(tokens, side)  # (N * windows, side^2, C)
+        count, height, width, channels = tokens.shape
+        area = self.window**2
+        order = window_order(height, width, self.window, self.shift, tokens.device)
+        # One gather there and one back, where padding, rolling and cutting would each copy all of it.
+        windows = tokens.flatten(1, 2).index_select(1, order.there).index_fill(1, order.padding, 0)
+        windows = windows.view(-1, area, channels)  # (N * windows, side^2, C)
         q, k, v = self.qkv(windows).reshape(*windows.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=self._bias(padded, len(windows), q))
-        attended = self.proj(attended.transpose(1, 2).reshape(-1, side * side, channels))
-        tokens = from_windows(attended, side, padded)
-        if self.shift:
-            tokens = torch.roll(tokens, (self.shift, self.shift), dims=(1, 2))
-        return tokens[:, :height, :width]
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=self._bias(order.size, len(windows), q))
+        attended = self.proj(attended.transpose(1, 2).reshape(-1, area, channels))
+        return attended.view(count, -1, channels).index_select(1, order.back).view(tokens.shape)
 
     def _bias(self, padded: tuple[int, int], windows: int, like: Tensor) -> Tensor:
         """What is added to the attention logits: (1 or windows, heads, side^2, side^2)."""
@@ -183,11 +180,29 @@ def to_windows(tokens: Tensor, side: int) -> Tensor:
     return windows.transpose(2, 3).reshape(-1, side * side, channels)
 
 
-def from_windows(windows: Tensor, side: int, size: tuple[int, int]) -> Tensor:
-    """The inverse of to_windows for maps of this (height, width)."""
-    height, width = size
-    tokens = windows.view(-1, height // side, width // side, side, side, windows.shape[-1])
-    return tokens.transpose(2, 3).reshape(-1, height, width, windows.shape[-1])
+@dataclass(frozen=True)
+class WindowOrder:
+    """Tokens of a map (H, W), padded at the right and the bottom and shifted, window after window."""
+
+    size: tuple[int, int]  # padded height and width
+    there: Tensor  # (padded tokens,) int64, of each place in a window the token's place in the map, row by row
+    padding: Tensor  # (P,) int64, the places of those that hold no token
+    back: Tensor  # (H * W,) int64, of each token its place
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # whoever asks first: what is kept may serve training later
+def window_order(height: int, width: int, side: int, shift: int, device: torch.device) -> WindowOrder:
+    """The tokens move by `shift` to the left and up, those beyond the edge to the other end."""
+    tokens = torch.arange(height * width).view(1, height, width, 1)
+    padded = F.pad(tokens, (0, 0, 0, -width % side, 0, -height % side), value=-1)
+    places = to_windows(torch.roll(padded, (-shift, -shift), dims=(1, 2)), side).flatten()
+    back = torch.empty(height * width, dtype=torch.int64)
+    filled = torch.nonzero(places >= 0).squeeze(1)
+    back[places[filled]] = filled
+    padding = torch.nonzero(places < 0).squeeze(1)
+    arrays = (places.clamp(min=0), padding, back)
+    return WindowOrder(tuple(padded.shape[1:3]), *(array.to(device) for array in arrays))
 
 
 def relative_position_index(side: int) -> Tensor:

@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     weight: float = Field(0.7, ge=0, le=1)  # of the second opinion's logarithm in the score
     second_label: float = 0.15  # other classes at least as probable are handed on too
     other_label: float = Field(1.0, gt=0, le=1)  # part of a score left for other labels than those that points gave
+    sure: float = Field(0.0, ge=0)  # logit: headings are turned only where as much speaks against them
     standing: float | None = None  # m/s: faster boxes keep their heading, which a `motion` refiner before knows better
     measured: bool = True  # boxes of frames with points are the LiDAR's, and stay where they are
     max_overlap: float = 0.2  # of two boxes of a class that overlap more the worse one goes
@@ -136,7 +137,7 @@ class Appearance(nn.Module):
     def _joined(
         self, unseen: Boxes3D, seen: Boxes3D, kind: np.ndarray, facing: np.ndarray, other_label: float
     ) -> Boxes3D:
-        wrong = to_be_turned(seen, facing, self.settings.standing)
+        wrong = to_be_turned(seen, facing + self.settings.sure, self.settings.standing)
         yaws = np.where(wrong, (seen.yaws + 2 * math.pi) % (2 * math.pi) - math.pi, seen.yaws).astype(seen.yaws.dtype)
         seen = replace(seen, yaws=yaws)
         seen = judged_again(seen, kind, self.settings.weight, self.settings.second_label, other_label)

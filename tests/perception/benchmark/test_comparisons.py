@@ -62,6 +62,7 @@ def test_spconv_gets_the_same_from_the_encoder_and_the_voxels(monkeypatch: pytes
         "sparse encoder, bf16",
         "voxelisation",
         "BEV pooling",
+        "BEV pooling, its plan kept",
         "BEV pooling, there and back",
         "rotated NMS",
     ]

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from perception.model.image_backbones.swin import (
     Settings,
     WindowAttention,
-    from_windows,
     relative_position_index,
     to_windows,
+    window_order,
 )
 from tests.tiny import settled
 
@@ -29,10 +30,28 @@ def test_windows_are_blocks_of_the_map():
             assert torch.equal(windows[:, row, column], block)
 
 
-@pytest.mark.parametrize(("side", "size"), [(4, (8, 12)), (7, (7, 14)), (1, (3, 2)), (5, (5, 5))])
-def test_partition_into_windows_is_undone(side, size):
+@pytest.mark.parametrize("shift", [0, 2])
+@pytest.mark.parametrize(
+    ("side", "size"), [(4, (8, 12)), (7, (7, 14)), (4, (9, 7)), (5, (3, 11)), (3, (3, 3))], ids=str
+)
+def test_windows_are_those_of_the_padded_and_rolled_map_and_lead_back(side, size, shift):
     tokens = torch.randn(3, *size, CHANNELS)
-    assert torch.equal(from_windows(to_windows(tokens, side), side, size), tokens)
+    order = window_order(*size, side, shift, tokens.device)
+    padded = F.pad(tokens, (0, 0, 0, -size[1] % side, 0, -size[0] % side))
+    assert order.size == padded.shape[1:3]
+    expected = to_windows(torch.roll(padded, (-shift, -shift), dims=(1, 2)), side)
+    windows = tokens.flatten(1, 2).index_select(1, order.there).index_fill(1, order.padding, 0)
+    assert torch.equal(windows.view(-1, side**2, CHANNELS), expected)
+    assert torch.equal(windows.index_select(1, order.back).view(tokens.shape), tokens)
+
+
+def test_what_inference_asked_for_first_serves_training():
+    window_order.cache_clear()
+    attention, tokens = WindowAttention(CHANNELS, HEADS, window=4, shift=2), torch.randn(1, 5, 6, CHANNELS)
+    with torch.inference_mode():
+        attention(tokens)
+    attention(tokens.requires_grad_()).sum().backward()
+    assert torch.isfinite(tokens.grad).all()
 
 
 def test_a_row_of_the_bias_table_stands_for_one_offset():

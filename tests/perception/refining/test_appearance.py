@@ -109,6 +109,22 @@ def test_fast_boxes_keep_their_heading() -> None:
     same(refiner(standing=1.0).refine(tiny_frame(), slow), refiner().refine(tiny_frame(), slow))
 
 
+@pytest.mark.parametrize(("sure", "turned"), [(0.0, True), (0.9, True), (1.1, False)])
+def test_headings_are_turned_only_where_enough_speaks_against_them(monkeypatch, sure: float, turned: bool) -> None:
+    boxes, model = found(), refiner(sure=sure)
+
+    def said(seen: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.zeros(len(seen), len(CLASS_NAMES) + 1), torch.full((len(seen),), -1.0), torch.zeros(len(seen), 2)
+
+    monkeypatch.setattr(model, "opinion", said)
+    before = {tuple(center): yaw for center, yaw in zip(boxes.centers.tolist(), boxes.yaws, strict=True)}
+    refined = model.refine(tiny_frame(), boxes)
+    turns = [
+        abs(yaw - before[tuple(center)]) for center, yaw in zip(refined.centers.tolist(), refined.yaws, strict=True)
+    ]
+    assert any(turn == pytest.approx(np.pi, abs=1e-5) for turn in turns) == turned
+
+
 def test_a_box_is_what_is_annotated_there_and_faces_as_it_does() -> None:
     truth = random_boxes(4, 1)
     shifted = replace(
