@@ -38,10 +38,23 @@ def fuses(x: Tensor) -> bool:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: Activation = "none") -> Tensor:
-    """x (..., in) and weight (out, in) -> activated sums (..., out); oneDNN wants all in one precision."""
+    """x (..., in) and weight (out, in) -> activated sums (..., out); oneDNN wants all in one precision.
+
+    Tables of rows (N, in), which are of another length each time, are filled up: for each new length oneDNN compiles
+    and keeps code, which takes longer than computing a thousand rows.
+    """
     if not fuses(x) or not x.numel():
         return PLAIN[activation](F.linear(x, weight, bias))
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *FUSED[activation])
+    if x.dim() != 2:
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *FUSED[activation])
+    filled = F.pad(x, (0, 0, 0, rounded_up(len(x)) - len(x)))
+    return torch.ops.mkldnn._linear_pointwise(filled, weight, bias, *FUSED[activation])[: len(x)]
+
+
+def rounded_up(count: int) -> int:
+    """The next of eight sizes from each power of two to the next: at most an eighth more."""
+    step = 1 << max(count.bit_length() - 4, 0)
+    return -(-count // step) * step
 
 
 def convolve(

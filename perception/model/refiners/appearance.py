@@ -36,6 +36,7 @@ from perception.types import Boxes3D, Frame
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet, RGB, 0-255
 GEOMETRY = 13  # numbers about a box and its view, beside the label it came with
+STEP = 8  # images
 AT_ONCE = 32  # views: more leave the processor's caches
 PLACE = (0.1, 0.5)  # units of what is said about a place: logarithm of the distance, m to the left
 
@@ -129,7 +130,7 @@ class Appearance(nn.Module):
         # A box that may be two things is looked at once.
         _, first, same = np.unique(geometry, axis=0, return_index=True, return_inverse=True)
         images = looks.images[first]
-        parts = [images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE)]
+        parts = [filled_up(images[start : start + AT_ONCE]) for start in range(0, len(images), AT_ONCE)]
         seen = torch.cat([self.seen(normalised(torch.from_numpy(part).to(device))) for part in parts])
         kind, facing, place = self.opinion(seen[torch.from_numpy(same.reshape(-1)).to(device)], known, heading)
         return tuple(values.float().cpu().numpy() for values in (kind.float().softmax(dim=1), facing, place))
@@ -188,6 +189,11 @@ def what_is_known(boxes: Boxes3D, looks: Looks, measured: bool) -> tuple[np.ndar
     ]
     known = np.concatenate([label_columns(boxes), np.stack(columns, axis=1).astype(np.float32)], axis=1)
     return known, np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+
+
+def filled_up(images: np.ndarray) -> np.ndarray:
+    """Images (K, ...) and black ones, to a multiple of STEP: what computes convolutions prepares for each number."""
+    return np.concatenate([images, np.zeros((-len(images) % STEP, *images.shape[1:]), images.dtype)])
 
 
 def normalised(images: Tensor) -> Tensor:

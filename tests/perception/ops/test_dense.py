@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from perception.ops import dense
-from perception.ops.dense import PLAIN, convolve, fuses, linear, wanted_precision
+from perception.ops.dense import PLAIN, convolve, fuses, linear, rounded_up, wanted_precision
 
 pytestmark = pytest.mark.skipif(not dense.HAS_ONEDNN, reason="torch without oneDNN's operators on this processor")
 
@@ -40,6 +40,16 @@ def test_convolutions_equal_torchs(activation: str, groups: int, last: bool, cou
         got = convolve(x, weight, bias, *shape, activation)
     expected = PLAIN[activation](F.conv2d(x, weight, bias, *shape))
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 9, 17, 1000])
+def test_rows_are_filled_up_to_few_lengths_and_none_comes_back(rows: int) -> None:
+    x, weight, bias = numbers(rows, 5), numbers(7, 5, seed=1), numbers(7, seed=2)
+    with torch.inference_mode():
+        torch.testing.assert_close(linear(x, weight, bias, "relu"), F.linear(x, weight, bias).relu())
+    sizes = {rounded_up(count) for count in range(1, 4097)}
+    assert len(sizes) <= 8 + 9 * 8 + 1
+    assert all(count <= rounded_up(count) <= count * 9 / 8 for count in range(1, 4097))
 
 
 def test_inputs_that_do_not_lie_side_by_side() -> None:
