@@ -236,8 +236,7 @@ def test_the_light_detectors_fit_each_other():
         for name in ("lidar", "camera", "fusion", "fusion_maps"):
             networks[name] = Network(load_config(CHECKOUT / "configs" / f"sim_{name}.yaml")).state_dict()
     streams = {name.removeprefix("camera_stream.") for name in networks["fusion"]}
-    known = {name for name in streams if not name.startswith("refiners.appearance.")}
-    assert set(networks["lidar"]) | set(networks["camera"]) == known
+    assert set(networks["lidar"]) | set(networks["camera"]) == streams
     fused = networks["fusion_maps"]
     lidar = {name for name in networks["lidar"] if not name.startswith("refiners.")}
     assert lidar <= set(fused)
