@@ -43,7 +43,6 @@ class Heard:
     at_s: list[float] = field(default_factory=list)
     stamps_ns: list[int] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
-    whole: list[bool] = field(default_factory=list)
     latency_ms: list[dict[str, float]] = field(default_factory=list)
     resident_mb: list[tuple[float, float]] = field(default_factory=list)  # when [s], how much
 
@@ -53,7 +52,6 @@ class Heard:
         self.at_s.append(time.monotonic())
         self.stamps_ns.append(content["stamp_ns"])
         self.states.append(content["state"])
-        self.whole.append(not content["missing"])
         self.latency_ms.append(content["latency_ms"])
 
     def summary(self, keyframe_s: float) -> dict[str, Any]:

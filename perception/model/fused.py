@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
-from perception.ops.dense import Activation, convolve, fuses, linear, wanted_precision
+from perception.ops.dense import Activation, convolve, fuses, linear
 
 ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6", nn.GELU: "gelu"}
 
@@ -41,10 +41,12 @@ class FusedLinear(nn.Module):
         return linear(*self._in_one_precision(x), self.activation)
 
     def _in_one_precision(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The input, weight and bias as autocast would have them."""
-        dtype = wanted_precision(x, self.weight) if fuses(x) else self.weight.dtype
+        """The input, weight and bias as autocast would have them, which knows nothing of oneDNN's operators."""
+        if not fuses(x):
+            return x, self.weight, self.bias
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else self.weight.dtype
         if dtype == self.weight.dtype:
-            return x.to(dtype) if fuses(x) else x, self.weight, self.bias
+            return x.to(dtype), self.weight, self.bias
         if self._kept is None or self._kept[0].dtype != dtype:
             self._kept = self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
         return x.to(dtype), *self._kept

@@ -72,8 +72,3 @@ def convolve(
         return PLAIN[activation](F.conv2d(x, weight, bias, stride, padding, dilation, groups))
     shape = (padding, stride, dilation, groups)
     return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *shape, *FUSED[activation])
-
-
-def wanted_precision(x: Tensor, weight: Tensor) -> torch.dtype:
-    """What oneDNN shall compute with these in: autocast's precision, which it knows nothing of, else the weight's."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype

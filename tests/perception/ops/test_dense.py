@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from perception.ops import dense
-from perception.ops.dense import PLAIN, convolve, fuses, linear, rounded_up, wanted_precision
+from perception.ops.dense import PLAIN, convolve, fuses, linear, rounded_up
 
 pytestmark = pytest.mark.skipif(not dense.HAS_ONEDNN, reason="torch without oneDNN's operators on this processor")
 
@@ -70,13 +70,6 @@ def test_any_number_of_threads_gives_the_same(rows: int) -> None:
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(result, results[0]) for result in results[1:])
-
-
-def test_autocast_says_in_what_precision() -> None:
-    x, weight = numbers(4, 5), numbers(6, 5)
-    assert wanted_precision(x, weight) == torch.float32
-    with torch.autocast("cpu", torch.bfloat16):
-        assert wanted_precision(x, weight) == torch.bfloat16
 
 
 def test_gradients_go_through_torch() -> None:
