@@ -27,7 +27,7 @@ from perception.ops.trails import WAY, Layout, count_trails
 from perception.types import Boxes3D, Frame
 
 GEOMETRY = 6  # numbers about a way, beside the box's label
-AT_ONCE = 32  # trails
+AT_ONCE, STEP = 32, 8  # trails: at most so many, and a multiple of this
 ABOVE_M, OVER_M = 0.25, 0.2  # points count from above the box's bottom, not to be the road's, to over its top
 LOWEST_M = 0.5  # a box that is lower is taken to be so high
 LEAST_SPANS = 2  # of age that points on a way must have
@@ -141,10 +141,11 @@ class Motion(nn.Module):
             speeds, members = self.speeds(anywhere), np.nonzero(ways.anywhere == anywhere)[0]
             for start in range(0, len(members), AT_ONCE):
                 part = members[start : start + AT_ONCE]
-                lengths = torch.from_numpy(ways.lengths[part].astype(np.float32)).to(device)
-                counts, about = (torch.from_numpy(a[part]).to(device) for a in (trails, known))
+                filled = np.resize(part, len(part) + -len(part) % STEP)  # some twice: few numbers to be prepared for
+                lengths = torch.from_numpy(ways.lengths[filled].astype(np.float32)).to(device)
+                counts, about = (torch.from_numpy(a[filled]).to(device) for a in (trails, known))
                 mean, mass = likeliest(self(counts.float(), lengths, about, speeds).float(), speeds)
-                speed[part], sure[part] = mean.cpu().numpy(), mass.cpu().numpy()
+                speed[filled], sure[filled] = mean.cpu().numpy(), mass.cpu().numpy()
         return speed, sure
 
 
