@@ -117,6 +117,10 @@ class Heard:
         lines = map(json.loads, list(self._process.stdout))
         return [line["message"] for line in lines if line.get("topic") == topic]
 
+    def until(self, topic: str, count: int) -> None:
+        """Wait for so many messages: what was sent is acknowledged before the peer has looked at it."""
+        self._process.until(lambda: len(self.of(topic)) >= count)
+
     @property
     def detections(self) -> list[dict]:
         return [json.loads(message["data"]) for message in self.of(self.DETECTIONS)]

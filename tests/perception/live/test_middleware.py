@@ -45,6 +45,8 @@ def test_the_peer_hears_what_is_played(made: MadeDrive, domain: int, tmp_path) -
         play = ("tools/replay.py", "play", tmp_path / "bag", "--wait", PATIENCE_S, "--rate", 4)
         with running(*play, domain=domain) as player:
             assert player.wait() == 0
+        heard.until(points, made.turns)
+        heard.until(image, 24)
         stamps = [stamp_ns_of(message) for message in heard.of(points)]
         assert stamps == [BEGIN_NS + turn * TURN_NS for turn in range(made.turns)]
         assert {message["width"] for message in heard.of(points)} == {60}

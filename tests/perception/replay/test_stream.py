@@ -14,6 +14,7 @@ from perception.ros.codec import Codec, header_of
 from perception.ros.fields import time_message
 from tests.perception.live.made import MadeDrive
 
+pytest.importorskip("rosbags")
 CLOCK = "rosgraph_msgs/msg/Clock"
 
 
