@@ -13,7 +13,7 @@ from calibration.errors import InputError
 from perception.ros.bags import TimedMessage, Topic
 
 NODE = "bevfuse_replay"
-LOOK_EVERY_S = 0.05
+LOOK_EVERY_S, SETTLE_S = 0.05, 0.5
 
 
 class Publisher:
@@ -44,12 +44,17 @@ class Publisher:
         return topic in self._publishers and self._publishers[topic].get_subscription_count() > 0
 
     def wait_for_subscriber(self, at_most_s: float) -> bool:
-        """Wait until somebody listens to any topic; False where nobody does in time."""
+        """Wait until somebody listens to any topic, and a moment longer; False where nobody does in time.
+
+        The subscriptions of a process are found one after the other: who is heard on one topic may miss the first
+        messages on another.
+        """
         until = time.monotonic() + at_most_s
         while not any(map(self.is_heard, self._publishers)):
             if time.monotonic() > until:
                 return False
             time.sleep(LOOK_EVERY_S)
+        time.sleep(SETTLE_S)
         return True
 
     def drain(self, at_most_s: float = 2.0) -> None:
