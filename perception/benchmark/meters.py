@@ -88,9 +88,9 @@ def peak_can_be_reset() -> bool:
     return True
 
 
-def resident() -> dict[str, int]:
-    """The process's resident memory now (VmRSS) and at most (VmHWM) [bytes]."""
-    rows = (line.split() for line in STATUS.read_text().splitlines() if line.startswith(("VmRSS", "VmHWM")))
+def resident(status: Path = STATUS) -> dict[str, int]:
+    """A process's resident memory now (VmRSS) and at most (VmHWM) [bytes], this one's unless it is another's file."""
+    rows = (line.split() for line in status.read_text().splitlines() if line.startswith(("VmRSS", "VmHWM")))
     return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows}
 
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +24,8 @@ import numpy as np
 import typer
 import yaml
 
+from calibration.files import write_atomically
+from perception.benchmark.meters import resident
 from perception.command import Precision, run, say
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -120,7 +122,7 @@ def main(
     summary = heard.summary(keyframe)
     print(json.dumps(summary, indent=1))
     if file is not None:
-        file.write_text(json.dumps({"summary": summary, "heard": heard.__dict__}))
+        write_atomically(file, json.dumps({"summary": summary, "heard": asdict(heard)}))
 
 
 def rig_with_calibration(drive: Any, folder: Path) -> Path:
@@ -172,8 +174,7 @@ def listen(live: subprocess.Popen[bytes], player: subprocess.Popen[bytes], secon
 
 def resident_mb(pid: int) -> float:
     """Memory of a process that is in the machine's [MB]."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return resident(Path(f"/proc/{pid}/status"))["VmRSS"] / 1e6
 
 
 if __name__ == "__main__":

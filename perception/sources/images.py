@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,9 +35,7 @@ def read_cameras(
 ) -> tuple[dict[str, CameraImage], tuple[str, ...]]:
     """Read these cameras' images -> images by name, and one sentence for each that had to be left out."""
     cameras, notes, names = {}, [], list(names)
-    for name, read in zip(
-        names, outcomes(lambda shot: read_shot(shot()), [partial(shot_of, n) for n in names]), strict=True
-    ):
+    for name, read in zip(names, outcomes(lambda name: read_shot(shot_of(name)), names), strict=True):
         if isinstance(read, CameraImage):
             cameras[name] = read
         elif not allow_missing or not isinstance(read, MissingDataError):
