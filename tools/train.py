@@ -15,7 +15,7 @@ def main(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Stand for what the file says.")
     ] = None,
-    data: Annotated[Path, typer.Option(help="nuScenes root.")] = ...,
+    data: Annotated[list[Path], typer.Option(help="nuScenes root; again for more to learn from.")] = ...,
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = ...,
     version: Annotated[str | None, typer.Option(help="nuScenes version, such as v1.0-trainval.")] = None,
     split: Annotated[

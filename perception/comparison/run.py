@@ -124,7 +124,7 @@ def _made(
     out = home / "training"
     train_on_nuscenes(
         config,
-        place.root,
+        [place.root],
         out,
         version=place.version,
         split=place.train_split,

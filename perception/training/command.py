@@ -16,8 +16,7 @@ from calibration.files import write_atomically
 from perception.checkpoints.native import read_weights
 from perception.config import DetectorConfig, config_text
 from perception.detector import choose_device
-from perception.sources.nuscenes import Source
-from perception.training.data import classes_present, examples, objects_to_paste, open_split
+from perception.training.data import Sources, classes_present, examples, objects_to_paste, open_split
 from perception.training.examples import ExampleMaker
 from perception.training.loop import Job, StepReport, train
 from perception.training.paste import PasteDatabase
@@ -33,7 +32,7 @@ Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 def train_on_nuscenes(
     config: DetectorConfig,
-    root: Path,
+    roots: Sequence[Path],
     out: Path,
     *,
     version: str | None,
@@ -52,7 +51,7 @@ def train_on_nuscenes(
     fabric = open_fabric(device)
     say = say if fabric.is_global_zero else _silent
     progress = progress if fabric.is_global_zero else _bare
-    source = open_split(config, root, version, split, allow_missing)
+    source = Sources([open_split(config, root, version, split, allow_missing) for root in roots])
     presence = classes_present(source, config.training.min_box_points)
     identity = identity_of(config, source, weights, fabric.world_size)
     _prepare_folder(out, config, fabric)
@@ -114,12 +113,12 @@ def open_fabric(device: str) -> Fabric:
     return fabric
 
 
-def identity_of(config: DetectorConfig, source: Source, weights: Sequence[Path], processes: int) -> dict[str, Any]:
+def identity_of(config: DetectorConfig, source: Sources, weights: Sequence[Path], processes: int) -> dict[str, Any]:
     """What a training state belongs to: JSON."""
     tokens = hashlib.sha256("\n".join(source.tokens).encode()).hexdigest()
     return {
         "config": config.model_dump(mode="json", serialize_as_any=True),
-        "data": {"version": source.folder.name, "frames": len(source), "tokens_sha256": tokens},
+        "data": {"version": source.folders[0].name, "frames": len(source), "tokens_sha256": tokens},
         "weights": [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(path) for path in weights],
         "processes": processes,
     }
@@ -141,7 +140,7 @@ def _depth_stride(trainee: Trainee) -> int | None:
 
 
 def _paste_database(
-    config: DetectorConfig, source: Source, out: Path, identity: dict[str, Any], fabric: Fabric, progress: Progress
+    config: DetectorConfig, source: Sources, out: Path, identity: dict[str, Any], fabric: Fabric, progress: Progress
 ) -> PasteDatabase | None:
     """The objects to paste: read from OUT/paste.npz, or collected by the first process and written there."""
     settings = config.training.paste

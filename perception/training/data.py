@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from perception.training.examples import Example, ExampleMaker, merged
 from perception.training.paste import Objects, objects_of
 from perception.training.sampling import Key, Schedule
 from perception.training.settings import PasteSettings
+from perception.types import CameraImage, Frame, Truth
 
 OFFICIAL_SPLITS = {"v1.0-trainval": "train", "v1.0-mini": "mini_train"}
 
@@ -43,6 +44,34 @@ def open_split(
     return source
 
 
+class Sources:
+    """Several datasets as one, one's frames after the other's; InputError where a frame is in two of them."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._of_token = {token: source for source in sources for token in source.tokens}
+        self.tokens = tuple(self._of_token)
+        self.folders, self.class_names = tuple(source.folder for source in sources), sources[0].class_names
+        twice = sum(map(len, sources)) - len(self.tokens)
+        if twice:
+            named = ", ".join(map(str, self.folders))
+            raise InputError(f"training data {named}", "each frame once", f"{twice} twice", "give each root once")
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def frame(self, token: str) -> Frame:
+        """See Source.frame."""
+        return self._of_token[token].frame(token)
+
+    def truth(self, token: str) -> Truth | None:
+        """See Source.truth."""
+        return self._of_token[token].truth(token)
+
+    def earlier_image(self, token: str, camera: str) -> CameraImage | None:
+        """See Source.earlier_image."""
+        return self._of_token[token].earlier_image(token, camera)
+
+
 def _training_split(folder: Path) -> str:
     own = [name for name in own_splits(folder) if name.endswith("train")]
     if len(own) == 1:
@@ -52,7 +81,7 @@ def _training_split(folder: Path) -> str:
     raise InputError(f"{folder}: training split", "one named ...train", ", ".join(own) or "none", "give --split")
 
 
-def classes_present(source: Source, min_points: int) -> np.ndarray:
+def classes_present(source: Sources, min_points: int) -> np.ndarray:
     """Which classes each frame has truth of (frames, classes) bool; no image and no cloud is read.
 
     Raises InputError if no frame has any.
@@ -63,12 +92,13 @@ def classes_present(source: Source, min_points: int) -> np.ndarray:
         presence[row, truth.boxes.labels[truth.lidar_points + truth.radar_points >= min_points]] = True
     if not presence.any():
         expected = f"truth of {', '.join(source.class_names)} with {min_points} points or more"
-        raise InputError(f"{source.folder}: the training split", expected, "none", "see training.min_box_points")
+        named = ", ".join(map(str, source.folders))
+        raise InputError(f"{named}: the training split", expected, "none", "see training.min_box_points")
     return presence
 
 
 def examples(
-    source: Source, maker: ExampleMaker, schedule: Schedule, first_step: int, process: int, pinned: bool = False
+    source: Sources, maker: ExampleMaker, schedule: Schedule, first_step: int, process: int, pinned: bool = False
 ) -> Iterator[Example]:
     """One process's batches from a step on, in order, whatever the number of workers; `pinned` is for a GPU."""
     batches = _Batches(schedule, first_step, process)
@@ -77,7 +107,7 @@ def examples(
     return _made(_Examples(source, maker), workers, **how)
 
 
-def objects_to_paste(source: Source, settings: PasteSettings, workers: int) -> Iterator[Objects]:
+def objects_to_paste(source: Sources, settings: PasteSettings, workers: int) -> Iterator[Objects]:
     """Each frame's, in order, whatever the number of workers."""
     return _made(_ObjectsOfFrames(source, settings), workers, batch_size=None, collate_fn=_as_it_is)
 
@@ -116,7 +146,7 @@ class _Batches:
 
 @dataclass(frozen=True)
 class _Examples(Dataset):
-    source: Source
+    source: Sources
     maker: ExampleMaker
 
     def __getitem__(self, key: Key) -> Example | _Failed:
@@ -131,7 +161,7 @@ class _Examples(Dataset):
 
 @dataclass(frozen=True)
 class _ObjectsOfFrames(Dataset):
-    source: Source
+    source: Sources
     settings: PasteSettings
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ import torch
 
 from calibration.errors import InputError
 from perception.config import DetectorConfig
-from perception.training.data import classes_present, examples, open_split
+from perception.training.data import Sources, classes_present, examples, open_split
 from perception.training.examples import ExampleMaker
 from perception.training.sampling import Schedule
 from perception.training.settings import TrainingSettings
@@ -30,7 +30,7 @@ def config(cameras: bool = True, lidar: bool = True, **settings: object) -> Dete
 
 def loaded(root: Path, workers: int, first_step: int = 0, **more: object) -> list:
     settings = config(batch_size=2, workers=workers, epochs=1, epoch_frames=6, **more)
-    source = open_split(settings, root, None, None)
+    source = Sources([open_split(settings, root, None, None)])
     schedule = Schedule(settings.training, tuple(source.tokens), classes_present(source, 1))
     return list(examples(source, ExampleMaker(settings), schedule, first_step, process=0))
 
@@ -53,16 +53,30 @@ def test_frames_hold_what_the_detector_needs(root):
 
 
 def test_presence_says_which_classes_can_be_seen_where(root):
-    source = open_split(config(), root, None, None)
+    source = Sources([open_split(config(), root, None, None)])
     presence = classes_present(source, 1)
     assert presence.shape == (2, 10)
     assert presence.all()
     with edited(root, "sample_annotation") as rows:
         for row in rows:
             row["num_lidar_pts"] = 0
-    source = open_split(config(), root, None, None)
+    source = Sources([open_split(config(), root, None, None)])
     with pytest.raises(InputError, match=r"training split: expected truth of car.* with 1 points or more, got none"):
         classes_present(source, 1)
+
+
+def test_several_datasets_are_one(root, tmp_path):
+    first, second = (open_split(config(), root, None, split) for split in ("tiny_train", "tiny_val"))
+    both = Sources([first, second])
+    assert both.tokens == (*first.tokens, *second.tokens)
+    assert len(both) == 4
+    token = second.tokens[1]
+    assert np.array_equal(both.frame(token).cloud.points, second.frame(token).cloud.points)
+    assert np.array_equal(both.truth(token).boxes.centers, second.truth(token).boxes.centers)
+    shown = [source.earlier_image(token, "CAM_FRONT").image for source in (both, second)]
+    assert np.array_equal(*shown)
+    with pytest.raises(InputError, match=r"expected each frame once, got 2 twice; give each root once"):
+        Sources([first, second, first])
 
 
 def test_data_without_annotations_is_refused(root):
