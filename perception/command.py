@@ -20,6 +20,7 @@ class Precision(str, Enum):
 
     fp32 = "fp32"
     bf16 = "bf16"
+    int8 = "int8"
 
 
 BAD_INPUT = 2

@@ -9,7 +9,6 @@ A Frame may lack any of its cameras, its cloud, or both.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,11 +20,9 @@ from perception.checkpoints.shipped import checkpoint_of
 from perception.config import DetectorConfig, load_config
 from perception.model.inference import for_inference
 from perception.model.network import Network
-from perception.model.precision import Precision, autocast, computes_bfloat16, in_float32
+from perception.model.precision import Precision, autocast, check_precision, in_float32
 from perception.prepare import prepare
 from perception.types import Boxes3D, Frame
-
-_log = logging.getLogger(__name__)
 
 
 class Detector:
@@ -36,15 +33,13 @@ class Detector:
         config: DetectorConfig,
         network: Network,
         device: torch.device | str = "cpu",
-        precision: Precision = "fp32",  # bf16: twice to thrice as fast on CPUs and GPUs that have it, heatmaps 1 % off
+        precision: Precision = "fp32",  # that the network was made ready for, see for_inference
     ) -> None:
         self.config = config
         self.device = torch.device(device)
         self.network = network.to(self.device).eval()
         self.precision = precision
-        if precision == "bf16" and not computes_bfloat16(self.device):
-            what = "expected instructions for bfloat16, got none, which makes it much slower; use fp32"
-            _log.warning("precision bf16: %s", what)
+        check_precision(self.device, precision)
 
     def __call__(self, frame: Frame) -> Boxes3D:
         """The boxes of one frame, in its lidar frame."""

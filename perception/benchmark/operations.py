@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from perception.benchmark.stages import replaced
 from perception.ops import dense
+from perception.ops.int8 import Int8Convolution
 from perception.ops.sparse import Epilogue, Rulebook, native_backend
 
 
@@ -27,7 +28,8 @@ def counting() -> Iterator[Callable[[], int]]:
     sparse = _SparseOperations()
     with (
         _attention_in_the_open(),
-        replaced(dense, "fuses", lambda _: False),  # nor those of oneDNN with an activation
+        replaced(dense, "fuses", lambda _: False),  # nor those of oneDNN with an activation,
+        replaced(Int8Convolution, "__call__", Int8Convolution.plain),  # or in eight bits
         FlopCounterMode(display=False) as counter,
         replaced(native_backend, "convolve", sparse.convolve),
     ):

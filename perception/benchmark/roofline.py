@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from perception.model.precision import computes_bfloat16
+from perception.ops.int8 import Int8Convolution, computes_int8
 
 ATTEMPTS = 5
 MATRIX, CHANNELS, MAP, COPIED = 2048, 128, 128, 2**28  # rows and columns; of a convolution; cells a side; bytes
+CONVOLVED = 2 * 2 * CHANNELS**2 * 9 * MAP**2  # operations of two maps
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -34,6 +36,8 @@ def measure_roofline() -> Roofline:
     """The best of a few attempts each."""
     precisions = [name for name in PRECISIONS if name != "bf16" or computes_bfloat16(torch.device("cpu"))]
     operations = {name: max(_product(PRECISIONS[name]), _convolution(PRECISIONS[name])) for name in precisions}
+    if computes_int8():
+        operations["int8"] = _convolution_in_eight_bits(PRECISIONS[precisions[-1]])
     return Roofline(operations, _copy())
 
 
@@ -43,10 +47,20 @@ def _product(dtype: torch.dtype) -> float:
 
 
 def _convolution(dtype: torch.dtype) -> float:
-    x = torch.randn(2, CHANNELS, MAP, MAP).to(dtype, memory_format=torch.channels_last)
-    weight = torch.randn(CHANNELS, CHANNELS, 3, 3).to(dtype, memory_format=torch.channels_last)
-    operations = 2 * 2 * CHANNELS**2 * 9 * MAP**2
-    return operations / _best_s(lambda: F.conv2d(x, weight, padding=1))
+    x, weight = _map_and_kernel(dtype)
+    return CONVOLVED / _best_s(lambda: F.conv2d(x, weight, padding=1))
+
+
+def _convolution_in_eight_bits(dtype: torch.dtype) -> float:
+    x, weight = _map_and_kernel(dtype)
+    convolution = Int8Convolution(weight, None, (1, 1), (1, 1), (1, 1), 1, "none")
+    return CONVOLVED / _best_s(lambda: convolution(x, dtype))
+
+
+def _map_and_kernel(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    shapes = (2, CHANNELS, MAP, MAP), (CHANNELS, CHANNELS, 3, 3)
+    x, weight = (torch.randn(*shape).to(dtype, memory_format=torch.channels_last) for shape in shapes)
+    return x, weight
 
 
 def _copy() -> float:

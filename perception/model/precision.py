@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import platform
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar
@@ -11,11 +12,15 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from calibration.errors import InputError
 from perception.model.batch import Batch
+from perception.ops.int8 import computes_int8
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "int8"]
 Result = TypeVar("Result")
 Outputs = TypeVar("Outputs")
+
+_log = logging.getLogger(__name__)
 
 
 def computes_bfloat16(device: torch.device) -> bool:
@@ -32,9 +37,23 @@ def fastest(device: torch.device) -> Precision:
     return "bf16" if computes_bfloat16(device) else "fp32"
 
 
+def check_precision(device: torch.device, precision: Precision) -> None:
+    """InputError for a precision that this device doesn't compute rightly; a warning for one that it is slow in."""
+    if precision == "bf16" and not computes_bfloat16(device):
+        what = "expected instructions for bfloat16, got none, which makes it much slower; use fp32"
+        _log.warning("precision bf16: %s", what)
+    if precision == "int8" and not (device.type == "cpu" and computes_int8()):
+        raise InputError("precision int8", "a CPU with AVX-512 and VNNI", f"{device} without", "use fp32 or bf16")
+
+
+def is_partly_bfloat16(device: torch.device, precision: Precision) -> bool:
+    """Whether products are in bfloat16: with int8 those that aren't in eight bits, where that is fast."""
+    return precision == "bf16" or (precision == "int8" and computes_bfloat16(device))
+
+
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """The context in which convolutions and products are computed in `precision`."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    """The context in which convolutions and products are computed in `precision`; for int8 see for_inference, too."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_partly_bfloat16(device, precision))
 
 
 def in_full_precision(function: Callable[..., Result]) -> Callable[..., Result]:
