@@ -38,9 +38,6 @@ def main(
 
     SIGINT (Ctrl-C) and SIGTERM end it.
     """
-    from perception.live.heap import use_one_heap
-
-    use_one_heap()  # before there are threads
     import torch
 
     from perception.benchmark.frame import made_up_frame

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+from perception.memory import give_back, resident
+
+CLEAR_REFS = Path("/proc/self/clear_refs")
 FORGET_PEAK = "5"  # Linux, proc(5): set the largest resident memory so far to the present one
 
 
@@ -62,7 +63,7 @@ class Memory:
 
     def enter(self, stage: str) -> None:
         self._note_peak()
-        _trim()
+        give_back()
         CLEAR_REFS.write_text(FORGET_PEAK)
         self._filling.append(_Filling(stage, resident()["VmRSS"]))
 
@@ -86,16 +87,3 @@ def peak_can_be_reset() -> bool:
     except OSError:
         return False
     return True
-
-
-def resident(status: Path = STATUS) -> dict[str, int]:
-    """A process's resident memory now (VmRSS) and at most (VmHWM) [bytes], this one's unless it is another's file."""
-    rows = (line.split() for line in status.read_text().splitlines() if line.startswith(("VmRSS", "VmHWM")))
-    return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows}
-
-
-def _trim() -> None:
-    """Give free memory back, where the C library can: the GNU one."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

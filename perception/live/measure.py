@@ -25,8 +25,8 @@ import typer
 import yaml
 
 from calibration.files import write_atomically
-from perception.benchmark.meters import resident
 from perception.command import Precision, run, say
+from perception.memory import resident
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 RIG = CHECKOUT / "configs" / "rigs" / "nuscenes_ros.yaml"

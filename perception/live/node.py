@@ -22,13 +22,14 @@ from perception.live.core import NodeCore
 from perception.live.diagnostics import NAME, statuses
 from perception.live.messages import boxes_message, diagnostic_message, json_message, marker_message
 from perception.live.reports import Report
+from perception.memory import give_back
 from perception.replay.publish import check_rclpy, message_class, ros_node
 from perception.types import Boxes3D, Frame
 
 STRING, MARKERS = "std_msgs/msg/String", "visualization_msgs/msg/MarkerArray"
 BOXES, DIAGNOSTICS = "vision_msgs/msg/Detection3DArray", "diagnostic_msgs/msg/DiagnosticArray"
 FAILURES = 5  # frames in a row that a detector may fail at before the node ends
-TICK_S, BLIND_S, DIAGNOSE_S = 0.02, 0.2, 1.0
+TICK_S, BLIND_S, DIAGNOSE_S, TIDY_S = 0.02, 0.2, 1.0, 10.0
 POSE_DEPTH, OUTPUT_DEPTH = 100, 10
 Detect = Callable[[Frame], Boxes3D]
 
@@ -152,9 +153,13 @@ class Worker:
 
     def run(self) -> None:
         """Until the end; raises what the detector raises, if it does so frame after frame."""
+        tidied_s = time.monotonic()
         while not self._end.is_set():
             if self._core.wait(TICK_S):
                 self._work()
+            if time.monotonic() > tidied_s + TIDY_S:
+                give_back()
+                tidied_s = time.monotonic()
 
     def _work(self) -> None:
         work = self._core.take()

@@ -8,6 +8,8 @@ from torch import nn
 
 from perception.benchmark.operations import counting
 from perception.benchmark.stages import replaced
+from perception.model.inference import for_inference
+from perception.ops.int8 import computes_int8
 from perception.ops.sparse import Kernel, SparseTensor, convolve, native_backend, tensor, torch_backend
 from perception.ops.sparse.tensor import backend_for
 
@@ -24,6 +26,15 @@ def test_a_convolution() -> None:
     with counting() as operations:
         convolution(image)
         assert operations() == 2 * 2 * 5 * 8 * 6 * (3 * 3 * 3)
+
+
+@pytest.mark.skipif(not computes_int8(), reason="this processor has no VNNI")
+@torch.inference_mode()
+def test_a_convolution_in_eight_bits() -> None:
+    network = for_inference(nn.Sequential(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU()), "int8")
+    with counting() as operations:
+        network(torch.randn(2, 16, 8, 6))
+        assert operations() == 2 * 2 * 32 * 8 * 6 * (16 * 3 * 3)
 
 
 @torch.inference_mode()
