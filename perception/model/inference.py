@@ -90,10 +90,14 @@ def _put(parent: nn.Module, name: str, module: nn.Module | None) -> bool:
 
 
 def quantise_convolutions(network: nn.Module) -> None:
-    """Put convolutions in eight bits in the place of those for which that pays."""
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            _put(parent, name, quantised(child))
+    """Put convolutions in eight bits in the place of those for which that pays.
+
+    Not in the LiDAR's encoder, whose features are of metres still: two layers of it would cost sim_fusion 0.03 mAP.
+    """
+    for path, parent in list(network.named_modules()):
+        if path.split(".")[0] != "lidar_branch":
+            for name, child in list(parent.named_children()):
+                _put(parent, name, quantised(child))
 
 
 def lay_channels_last(network: nn.Module) -> None:

@@ -1,9 +1,10 @@
-// Numbers rounded to eight bits, and between what bounds they are.
+// Numbers rounded to eight bits, and how large they are.
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
 #include <cstring>
-#include <mutex>
+#include <new>
+#include <vector>
 
 #include "common.h"
 
@@ -37,41 +38,57 @@ inline void quantise(const Number* x, int64_t count, float steps, float zero, ui
     }
 }
 
-// Takes what is finite into the bounds: lane by lane, so that all are compared at once.
+// What is finite among some numbers: the least and the largest, 0 included, how many aren't 0, and their squares' sum.
+struct Extent {
+    double least = 0, most = 0, count = 0, squares = 0;
+};
+
+// Lane by lane, so that all are looked at at once; within a piece, floats are exact enough.
 template <class Number>
-inline void bound(const Number* x, int64_t count, float* bounds) {
-    float least[LANES], most[LANES];
-    std::fill(least, least + LANES, bounds[0]);
-    std::fill(most, most + LANES, bounds[1]);
+inline void extend(const Number* x, int64_t count, Extent& extent) {
+    float least[LANES] = {}, most[LANES] = {}, there[LANES] = {}, squares[LANES] = {};
     const int64_t whole = count / LANES * LANES;
     const auto take = [&](float y, int64_t lane) {
-        least[lane] = y < least[lane] && y >= -FLT_MAX ? y : least[lane];
-        most[lane] = y > most[lane] && y <= FLT_MAX ? y : most[lane];
+        y = std::fabs(y) <= FLT_MAX ? y : 0.0f;
+        least[lane] = y < least[lane] ? y : least[lane];
+        most[lane] = y > most[lane] ? y : most[lane];
+        there[lane] += y != 0 ? 1.0f : 0.0f;
+        squares[lane] += y * y;
     };
     for (int64_t i = 0; i < whole; i += LANES) {
         for (int64_t lane = 0; lane < LANES; ++lane) take(number(x[i + lane]), lane);
     }
     for (int64_t i = whole; i < count; ++i) take(number(x[i]), i - whole);
-    bounds[0] = *std::min_element(least, least + LANES);
-    bounds[1] = *std::max_element(most, most + LANES);
+    for (int64_t lane = 0; lane < LANES; ++lane) {
+        extent.least = std::min<double>(extent.least, least[lane]);
+        extent.most = std::max<double>(extent.most, most[lane]);
+        extent.count += there[lane];
+        extent.squares += squares[lane];
+    }
 }
 
-BEVFUSE_EACH_WIDTH void bound_float(const float* x, int64_t count, float* bounds) { bound(x, count, bounds); }
+BEVFUSE_EACH_WIDTH void extend_float(const float* x, int64_t count, Extent& extent) { extend(x, count, extent); }
 
-BEVFUSE_EACH_WIDTH void bound_bfloat16(const uint16_t* x, int64_t count, float* bounds) { bound(x, count, bounds); }
+BEVFUSE_EACH_WIDTH void extend_bfloat16(const uint16_t* x, int64_t count, Extent& extent) { extend(x, count, extent); }
 
-template <class Number, class Bound>
-int bounds_of(const Number* x, int64_t count, float* bounds, int threads, const Bound& of_piece) {
-    std::mutex one;
-    bounds[0] = bounds[1] = 0;
-    share(threads, count, PIECE, [&](int64_t first, int64_t end) {
-        float mine[2] = {0, 0};
-        of_piece(x + first, end - first, mine);
-        const std::lock_guard<std::mutex> alone(one);
-        bounds[0] = std::min(bounds[0], mine[0]);
-        bounds[1] = std::max(bounds[1], mine[1]);
+// The pieces' extents are added in their order, so that the sum is the same for any number of threads.
+template <class Number, class Extend>
+int extent_of(const Number* x, int64_t count, double* extent, int threads, const Extend& of_piece) try {
+    std::vector<Extent> pieces((count + PIECE - 1) / PIECE);
+    share(threads, static_cast<int64_t>(pieces.size()), 1, [&](int64_t first, int64_t end) {
+        for (int64_t k = first; k < end; ++k) of_piece(x + k * PIECE, std::min(PIECE, count - k * PIECE), pieces[k]);
     });
+    Extent all;
+    for (const Extent& piece : pieces) {
+        all.least = std::min(all.least, piece.least);
+        all.most = std::max(all.most, piece.most);
+        all.count += piece.count;
+        all.squares += piece.squares;
+    }
+    std::memcpy(extent, &all, sizeof all);
     return 0;
+} catch (const std::bad_alloc&) {
+    return 1;
 }
 
 BEVFUSE_EACH_WIDTH void quantise_float(const float* x, int64_t count, float steps, float zero, uint8_t* out) {
@@ -85,14 +102,15 @@ BEVFUSE_EACH_WIDTH void quantise_bfloat16(const uint16_t* x, int64_t count, floa
 }  // namespace
 }  // namespace bevfuse
 
-// x (N) float -> bounds (2): the least and the largest of its finite numbers and 0.
-BEVFUSE_EXPORT int bevfuse_bounds_float(const float* x, int64_t count, float* bounds, int threads) {
-    return bevfuse::bounds_of(x, count, bounds, threads, bevfuse::bound_float);
+// x (N) float -> extent (4): of its finite numbers the least and the largest, 0 included, how many aren't 0, and the sum
+// of their squares. Returns 1 where there is no memory for its work.
+BEVFUSE_EXPORT int bevfuse_extent_float(const float* x, int64_t count, double* extent, int threads) {
+    return bevfuse::extent_of(x, count, extent, threads, bevfuse::extend_float);
 }
 
 // The same of bfloat16.
-BEVFUSE_EXPORT int bevfuse_bounds_bfloat16(const uint16_t* x, int64_t count, float* bounds, int threads) {
-    return bevfuse::bounds_of(x, count, bounds, threads, bevfuse::bound_bfloat16);
+BEVFUSE_EXPORT int bevfuse_extent_bfloat16(const uint16_t* x, int64_t count, double* extent, int threads) {
+    return bevfuse::extent_of(x, count, extent, threads, bevfuse::extend_bfloat16);
 }
 
 // x (N) float -> out (N): x * steps to the nearest whole number, even of two, from `zero` on, within 0 and 255.
