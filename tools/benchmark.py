@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from perception.command import Precision, run, with_progress
+from perception.command import Precision, PrecisionOption, run, with_progress
 
 
 class Peer(str, Enum):
@@ -44,7 +44,7 @@ def main(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. Else as many as torch takes.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Passes that are timed.")] = 20,
-    precision: Annotated[Precision, typer.Option(help="What the stages are measured in.")] = Precision.fp32,
+    precision: PrecisionOption = Precision.fp32,
     json: Annotated[Path | None, typer.Option(help="File to write everything to.")] = None,
     compare: Annotated[
         Peer | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from calibration.errors import InputError
-from perception.command import Precision, run, say, with_progress
+from perception.command import Precision, PrecisionOption, run, say, with_progress
 
 
 def main(
@@ -25,9 +25,7 @@ def main(
         float | None, typer.Option(min=0, max=1, help="Leave out what scores less. Else all, in pictures 0.25.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    precision: Annotated[
-        Precision, typer.Option(help="fp32, or bf16: faster where processor or GPU has it, scores differ by about 1 %.")
-    ] = Precision.fp32,
+    precision: PrecisionOption = Precision.fp32,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Go on without sensors that are missing.")
     ] = False,

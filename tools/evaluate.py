@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from perception.command import Precision, run, say, with_progress
+from perception.command import Precision, PrecisionOption, run, say, with_progress
 
 
 class Scorer(str, Enum):
@@ -33,9 +33,7 @@ def main(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first samples.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    precision: Annotated[
-        Precision, typer.Option(help="fp32, or bf16: faster where processor or GPU has it, scores differ by about 1 %.")
-    ] = Precision.fp32,
+    precision: PrecisionOption = Precision.fp32,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Go on without sensors that are missing.")
     ] = False,

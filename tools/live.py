@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from perception.command import Precision, run, say
+from perception.command import Precision, PrecisionOption, run, say
 
 MARKER_THRESHOLD = 0.25
 
@@ -20,9 +20,7 @@ def main(
         Path | None, typer.Option(help="Weights (.safetensors). Else those in the package for this configuration.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    precision: Annotated[
-        Precision, typer.Option(help="fp32, or bf16: faster where processor or GPU has it, scores differ by about 1 %.")
-    ] = Precision.fp32,
+    precision: PrecisionOption = Precision.fp32,
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Threads to detect with. Else as many as torch takes; one less is steadier."),

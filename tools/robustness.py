@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from perception.command import Precision, run, say, with_progress
+from perception.command import Precision, PrecisionOption, run, say, with_progress
 
 
 def main(
@@ -25,7 +25,7 @@ def main(
         Path | None, typer.Option(help="robustness.json of another detector, to compare with: RRA and CE.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    precision: Annotated[Precision, typer.Option(help="fp32, or bf16 where processor or GPU has it.")] = Precision.fp32,
+    precision: PrecisionOption = Precision.fp32,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read and corrupt frames ahead.")] = 0,
     look: Annotated[
         bool, typer.Option("--look", help="Only draw a frame of the split under every corruption: no detector.")

@@ -25,7 +25,7 @@ import typer
 import yaml
 
 from calibration.files import write_atomically
-from perception.command import Precision, run, say
+from perception.command import Precision, PrecisionOption, run, say
 from perception.memory import resident
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -98,7 +98,7 @@ def main(
     scene: Annotated[str, typer.Option(help="nuScenes scene, such as scene-0061.")],
     version: Annotated[str | None, typer.Option(help="nuScenes version, such as v1.0-mini.")] = None,
     minutes: Annotated[float, typer.Option(min=3, help="How long; the first two aren't counted.")] = 12.0,
-    precision: Annotated[Precision, typer.Option(help="fp32 or bf16.")] = Precision.fp32,
+    precision: PrecisionOption = Precision.fp32,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads to detect with.")] = None,
     keyframe: Annotated[float, typer.Option(help="Seconds between keyframes: longer gaps are counted.")] = 0.5,
     file: Annotated[Path | None, typer.Option("--json", help="File to write everything to.")] = None,

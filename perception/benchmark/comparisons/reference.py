@@ -2,13 +2,18 @@
 
 Compared are the parts of its BEVFusion that it installs as a package, on what our network feeds them: voxelisation,
 sparse encoder, Swin backbone, SECOND with its FPN. The rest of BEVFusion is an example in its repository, without a
-package to import. One thread, for spconv's sake, which its encoder is made of.
+package to import, and is made of torch's own layers: for the whole network it is ours as trained, in float32 and with
+the plain pooling that is left to it without a GPU. One thread, for spconv's sake, which its encoder is made of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -17,11 +22,17 @@ from torch import Tensor, nn
 from calibration.errors import InputError
 from perception.benchmark.comparing import Comparison, Rounds, relative_rms, require_package, take_turns
 from perception.benchmark.machine import using_threads
+from perception.benchmark.meters import Counting
+from perception.benchmark.stages import Call, listening, replaced
 from perception.checkpoints.mmdetection3d import native_name
 from perception.config import DetectorConfig
 from perception.detector import Detector
+from perception.model import lift_splat
 from perception.model.batch import Batch
+from perception.model.inference import for_inference
 from perception.model.network import LidarBranch, Network
+from perception.model.precision import Precision, autocast, in_float32
+from perception.ops.bev_pool import bev_pool_plain
 from perception.ops.voxelize import voxelize
 from perception.prepare import prepare
 from perception.types import Frame
@@ -52,17 +63,21 @@ def require(config: DetectorConfig) -> None:
 
 
 def compare(detector: Detector, frame: Frame, rounds: Rounds) -> list[Comparison]:
-    """Stage by stage, as far as the configuration's are the public checkpoints'."""
+    """Stage by stage, as far as the configuration's are the public checkpoints', and all of it, if it is theirs."""
     config, network, batch = detector.config, detector.network, prepare([frame], detector.config)
+    ours = for_inference(deepcopy(network))
     with using_threads(1), torch.no_grad():
-        parts = [_bev_decoder(config, network, batch)]
+        theirs = _Theirs.of(config, network)
+        parts = []
+        if theirs.backbone is not None:
+            parts.append(_backbone(ours, theirs.backbone, batch))
+        if theirs.encoder is not None:
+            parts.append(_encoder(ours.lidar_branch, theirs.encoder, batch))
         if config.uses_lidar:
             parts.append(_voxels(network.lidar_branch, batch.clouds[0]))
-        if config.uses_lidar and config.lidar_encoder.name == "sparse":
-            parts.append(_encoder(config, network, batch))
-        if config.uses_cameras and config.image_backbone.name == "swin":
-            parts.append(_backbone(config, network, batch))
-        return [_compared(part, rounds) for part in reversed(parts)]
+        parts.append(_bev_decoder(ours, theirs.bev_decoder, batch))
+        compared = [_compared(part, rounds) for part in parts]
+        return [*compared, *_compare_whole(ours, network, theirs, batch, rounds)]
 
 
 def _compared(part: Part, rounds: Rounds) -> Comparison:
@@ -70,7 +85,95 @@ def _compared(part: Part, rounds: Rounds) -> Comparison:
     return turns.compared(part.what, PEER, relative_rms(turns.ours, turns.theirs))
 
 
-def _backbone(config: DetectorConfig, network: Network, batch: Batch) -> Part:
+@dataclass(frozen=True)
+class _Theirs:
+    """Their modules with our weights; None where the configuration has another kind, or none."""
+
+    backbone: nn.Module | None
+    encoder: nn.Module | None
+    bev_decoder: nn.Module
+
+    @staticmethod
+    def of(config: DetectorConfig, network: Network) -> _Theirs:
+        swin = config.uses_cameras and config.image_backbone.name == "swin"
+        sparse = config.uses_lidar and config.lidar_encoder.name == "sparse"
+        return _Theirs(
+            _their_backbone(config, network) if swin else None,
+            _their_encoder(config, network) if sparse else None,
+            _their_bev_decoder(config, network),
+        )
+
+    def in_place_of_ours(self, network: Network) -> Network | None:
+        """The network with their modules; None where it has no part of some kind of theirs."""
+        branches = ((network.camera_branch, self.backbone), (network.lidar_branch, self.encoder))
+        if any(branch is not None and part is None for branch, part in branches):
+            return None
+        whole = deepcopy(network).eval()
+        if self.backbone is not None:
+            whole.camera_branch.backbone = self.backbone
+        if self.encoder is not None:
+            whole.lidar_branch.encoder = _LikeOurs(self.encoder)
+        whole.bev_decoder = self.bev_decoder
+        return whole
+
+
+class _LikeOurs(nn.Module):
+    """Their encoder, called as ours is."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, features: Tensor, places: Tensor, frames: int) -> Tensor:
+        their_places = places[:, [0, 3, 2, 1]].int().contiguous()  # frame, z, y, x
+        return self.encoder(features, their_places, frames).mT
+
+
+def _compare_whole(
+    ours: Network, network: Network, theirs: _Theirs, batch: Batch, rounds: Rounds
+) -> Iterator[Comparison]:
+    """The whole network from voxels to the head's outputs, in float32 and in bfloat16, and float32 less the pooling."""
+    their_network = theirs.in_place_of_ours(network)
+    if their_network is None:
+        return
+    half = for_inference(deepcopy(network), "bf16")
+    for precision, own in (("fp32", ours), ("bf16", half)):
+        mine, peer = _Pass(own, batch, precision), _Pass(their_network, batch, "fp32", plain_pooling=True)
+        turns = take_turns(mine, peer, rounds(f"whole network, {precision}"))
+        apart = relative_rms(turns.ours, turns.theirs)
+        yield turns.compared(f"whole network, {precision}", PEER, apart, "the difference is of the heatmap")
+        if precision == "fp32" and network.camera_branch is not None:
+            yield Comparison("whole network, fp32, less the pooling", PEER, mine.rest_s[1:], peer.rest_s[1:])
+
+
+class _Pass:
+    """Runs a network, and keeps how long all but the pooling took each time."""
+
+    def __init__(self, network: Network, batch: Batch, precision: Precision, plain_pooling: bool = False) -> None:
+        self.network, self.batch, self.precision, self.plain_pooling = network, batch, precision, plain_pooling
+        self.rest_s: tuple[float, ...] = ()
+
+    def __call__(self) -> Tensor:
+        """The heatmap."""
+        stopwatch = Counting(time.perf_counter)
+        calls = [Call("all", self.network, "forward"), Call("pooling", lift_splat, "bev_pool")]
+        with self._pooling(), autocast(torch.device("cpu"), self.precision), listening(calls, stopwatch):
+            outputs = in_float32(self.network(self.batch))
+        self.rest_s += (stopwatch.gained["all"],)  # less what is within
+        return outputs.heatmap
+
+    @contextmanager
+    def _pooling(self) -> Iterator[None]:
+        if not self.plain_pooling:
+            yield
+            return
+        plan = SimpleNamespace(of=lambda cells, count: (cells, count))
+        pool = lambda features, depth, cells_and_count: bev_pool_plain(features, depth, *cells_and_count)  # noqa: E731
+        with replaced(lift_splat, "PoolingPlan", plan), replaced(lift_splat, "bev_pool", pool):
+            yield
+
+
+def _their_backbone(config: DetectorConfig, network: Network) -> nn.Module:
     settings = config.image_backbone
     theirs = _built(
         "mmdet.SwinTransformer",
@@ -82,14 +185,18 @@ def _backbone(config: DetectorConfig, network: Network, batch: Batch) -> Part:
         out_indices=list(settings.out_stages),
     )
     _give_weights(theirs, "img_backbone", network)
+    return theirs
+
+
+def _backbone(ours: Network, theirs: nn.Module, batch: Batch) -> Part:
     return Part(
         "image backbone",
-        lambda: _flat(network.camera_branch.backbone(batch.images)),
+        lambda: _flat(ours.camera_branch.backbone(batch.images)),
         lambda: _flat(theirs(batch.images)),
     )
 
 
-def _encoder(config: DetectorConfig, network: Network, batch: Batch) -> Part:
+def _their_encoder(config: DetectorConfig, network: Network) -> nn.Module:
     branch, settings = network.lidar_branch, config.lidar_encoder
     widths, padding = settings.stage_channels, settings.down_padding_z
     theirs = _built(
@@ -105,12 +212,16 @@ def _encoder(config: DetectorConfig, network: Network, batch: Batch) -> Part:
     )
     _give_weights(theirs, "pts_middle_encoder", network)
     _let_run_on_cpus(theirs)
+    return theirs
+
+
+def _encoder(branch: LidarBranch, theirs: nn.Module, batch: Batch) -> Part:
     features, places = branch.voxels(batch)
-    their_places = places[:, [0, 3, 2, 1]].int().contiguous()  # frame, z, y, x
+    like_ours = _LikeOurs(theirs)
     return Part(
         "sparse encoder",
         lambda: branch.encoder(features, places, 1),
-        lambda: theirs(features, their_places, 1).mT,
+        lambda: like_ours(features, places, 1),
     )
 
 
@@ -138,14 +249,14 @@ def _voxels(branch: LidarBranch, points: Tensor) -> Part:
     return Part("voxelise", lambda: voxelize(points, grid.lower, grid.voxel, grid.size, *limits)[0], their_means)
 
 
-def _bev_decoder(config: DetectorConfig, network: Network, batch: Batch) -> Part:
-    settings, bev = config.bev_decoder, _input_of(network.bev_decoder, network, batch)
+def _their_bev_decoder(config: DetectorConfig, network: Network) -> nn.Module:
+    settings = config.bev_decoder
     scales = [1]
     for stride in settings.stage_strides[1:]:
         scales.append(scales[-1] * stride)
     backbone = _built(
         "SECOND",
-        in_channels=bev.shape[1],
+        in_channels=network.bev_decoder.blocks[0][0].weight.shape[1],
         out_channels=list(settings.stage_channels),
         layer_nums=list(settings.stage_layers),
         layer_strides=list(settings.stage_strides),
@@ -161,7 +272,19 @@ def _bev_decoder(config: DetectorConfig, network: Network, batch: Batch) -> Part
     )
     _give_weights(backbone, "pts_backbone", network)
     _give_weights(neck, "pts_neck", network)
-    return Part("BEV decoder", lambda: network.bev_decoder(bev), lambda: neck(backbone(bev))[0])
+    return _FirstOfAll(backbone, neck)
+
+
+class _FirstOfAll(nn.Sequential):
+    """Their neck's results are a list of one map."""
+
+    def forward(self, bev: Tensor) -> Tensor:
+        return super().forward(bev)[0]
+
+
+def _bev_decoder(ours: Network, theirs: nn.Module, batch: Batch) -> Part:
+    bev = _input_of(ours.bev_decoder, ours, batch)
+    return Part("BEV decoder", lambda: ours.bev_decoder(bev), lambda: theirs(bev))
 
 
 def _input_of(module: nn.Module, network: Network, batch: Batch) -> Tensor:

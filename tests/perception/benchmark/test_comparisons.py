@@ -117,5 +117,8 @@ def test_mmdetection3d_gets_the_same_from_every_stage_that_both_have() -> None:
     subject = tiny_subject(encoder)
     reference.require(subject.detector.config)
     compared = by_name(reference.compare(subject.detector, subject.read(), rounds))
-    assert list(compared) == ["image backbone", "sparse encoder", "voxelise", "BEV decoder"]
-    assert all(c.difference < 1e-5 for c in compared.values())
+    whole = ["whole network, fp32", "whole network, fp32, less the pooling", "whole network, bf16"]
+    assert list(compared) == ["image backbone", "sparse encoder", "voxelise", "BEV decoder", *whole]
+    assert compared[whole[1]].difference is None
+    assert 1e-5 < compared[whole[2]].difference < 0.05
+    assert all(compared[name].difference < 1e-5 for name in compared if name not in whole[1:])
