@@ -124,7 +124,7 @@ def test_a_device_that_is_not_there_is_an_input_error(name: str) -> None:
 def test_bfloat16_without_instructions_for_it_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, bfloat16: bool
 ) -> None:
-    monkeypatch.setattr("perception.detector.computes_bfloat16", lambda device: bfloat16)
+    monkeypatch.setattr("perception.model.precision.computes_bfloat16", lambda device: bfloat16)
     config = tiny_config()
     Detector(config, tiny_network(config), precision="bf16")
     assert ("use fp32" in caplog.text) == (not bfloat16)
