@@ -41,7 +41,7 @@ class Settings:
     config: Path
     checkpoint: Path
     device: str = "cpu"  # "cuda" is each process's own
-    precision: str = "fp32"  # or "bf16"
+    precision: str = "fp32"  # see perception.model.precision.Precision
     allow_missing: bool = False
 
 
