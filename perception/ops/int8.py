@@ -1,4 +1,4 @@
-"""Convolutions in eight bits, on CPUs that multiply such numbers (VNNI): half the time of bfloat16, a quarter of fp32.
+"""Convolutions in eight bits, on CPUs that multiply such numbers (VNNI): 1.5 times as fast as in bfloat16, 3 times fp32.
 
 Each map is rounded to steps of its own range, an output channel's weights to 255 steps about zero; sums are whole
 numbers, and exact. Nothing has to be known of the data beforehand: the dynamic quantization of Krishnamoorthi,
@@ -41,8 +41,8 @@ class Kernel(NamedTuple):
 
 def computes_int8() -> bool:
     """Whether products of eight bits are summed in 32: without VNNI oneDNN does so in 16, where they may not fit."""
-    has = HAS_ONEDNN and hasattr(torch.ops.onednn, "qconv_pointwise")
-    return has and torch.cpu._is_avx512_supported() and torch.cpu._is_vnni_supported()
+    asked = (getattr(torch.cpu, name, lambda: False) for name in ("_is_avx512_supported", "_is_vnni_supported"))
+    return HAS_ONEDNN and hasattr(torch.ops.onednn, "qconv_pointwise") and all(ask() for ask in asked)
 
 
 def quantised_kernel(weight: Tensor) -> Kernel:
