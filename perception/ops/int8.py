@@ -167,7 +167,6 @@ class Int8Convolution:
 
     def _packed_for(self, zero: int) -> Tensor:
         if zero not in self._packed:
-            stride, padding, dilation, groups = self.shape
-            how = (1.0, zero, stride, padding, dilation, groups, None)  # 1.0: the step is told with each map
+            how = (1.0, zero, *self.shape, None)  # 1.0: the step is told with each map
             self._packed[zero] = torch.ops.onednn.qconv_prepack(self.kernel.weight, self.kernel.steps, *how)
         return self._packed[zero]

@@ -1,6 +1,5 @@
 // Numbers rounded to eight bits, and how large they are.
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
 #include <cstring>
 #include <new>
@@ -20,20 +19,30 @@ namespace {
 
 constexpr int64_t PIECE = int64_t{1} << 16, LANES = 32;
 
-inline float number(float x) { return x; }
+// The bits of a float; a bfloat16 is the upper half of one.
+inline uint32_t bits_of(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
 
-inline float number(uint16_t bits) {  // bfloat16: the upper half of a float
-    const uint32_t whole = static_cast<uint32_t>(bits) << 16;
+inline uint32_t bits_of(uint16_t x) { return static_cast<uint32_t>(x) << 16; }
+
+inline float number(uint32_t bits) {
     float x;
-    std::memcpy(&x, &whole, sizeof x);
+    std::memcpy(&x, &bits, sizeof x);
     return x;
 }
+
+// 0 for those of a NaN or an infinity. Asked of the bits, for comparing floats might trap, and such loops aren't
+// computed many numbers at once.
+inline uint32_t finite(uint32_t bits) { return (bits & 0x7f800000u) == 0x7f800000u ? 0 : bits; }
 
 // A NaN becomes 0.
 template <class Number>
 inline void quantise(const Number* x, int64_t count, float steps, float zero, uint8_t* out) {
     for (int64_t i = 0; i < count; ++i) {
-        const float y = std::nearbyint(number(x[i]) * steps) + zero;
+        const float y = std::nearbyint(number(bits_of(x[i])) * steps) + zero;
         out[i] = static_cast<uint8_t>(static_cast<int>(y > 0 ? (y < 255 ? y : 255.0f) : 0.0f));
     }
 }
@@ -46,19 +55,27 @@ struct Extent {
 // Lane by lane, so that all are looked at at once; within a piece, floats are exact enough.
 template <class Number>
 inline void extend(const Number* x, int64_t count, Extent& extent) {
-    float least[LANES] = {}, most[LANES] = {}, there[LANES] = {}, squares[LANES] = {};
+    float least[LANES] = {}, most[LANES] = {}, squares[LANES] = {};
+    int32_t there[LANES] = {};
     const int64_t whole = count / LANES * LANES;
-    const auto take = [&](float y, int64_t lane) {
-        y = std::fabs(y) <= FLT_MAX ? y : 0.0f;
-        least[lane] = y < least[lane] ? y : least[lane];
-        most[lane] = y > most[lane] ? y : most[lane];
-        there[lane] += y != 0 ? 1.0f : 0.0f;
-        squares[lane] += y * y;
-    };
     for (int64_t i = 0; i < whole; i += LANES) {
-        for (int64_t lane = 0; lane < LANES; ++lane) take(number(x[i + lane]), lane);
+        for (int64_t lane = 0; lane < LANES; ++lane) {
+            const uint32_t bits = finite(bits_of(x[i + lane]));
+            const float y = number(bits);
+            least[lane] = y < least[lane] ? y : least[lane];
+            most[lane] = y > most[lane] ? y : most[lane];
+            there[lane] += (bits << 1) != 0;
+            squares[lane] += y * y;
+        }
     }
-    for (int64_t i = whole; i < count; ++i) take(number(x[i]), i - whole);
+    for (int64_t i = whole; i < count; ++i) {
+        const uint32_t bits = finite(bits_of(x[i]));
+        const float y = number(bits);
+        least[0] = std::min(least[0], y);
+        most[0] = std::max(most[0], y);
+        there[0] += (bits << 1) != 0;
+        squares[0] += y * y;
+    }
     for (int64_t lane = 0; lane < LANES; ++lane) {
         extent.least = std::min<double>(extent.least, least[lane]);
         extent.most = std::max<double>(extent.most, most[lane]);
