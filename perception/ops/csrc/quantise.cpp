@@ -7,9 +7,9 @@
 
 #include "common.h"
 
-// One loop, compiled for each width of registers; the loader takes the best.
-#if defined(__x86_64__) && defined(__GNUC__) && defined(__linux__)
-#define BEVFUSE_EACH_WIDTH __attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
+// Loops are compiled for each width of registers, and the loader takes the best; GCC knows these names from 12 on.
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define BEVFUSE_EACH_WIDTH __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define BEVFUSE_EACH_WIDTH
 #endif
@@ -47,61 +47,60 @@ inline void quantise(const Number* x, int64_t count, float steps, float zero, ui
     }
 }
 
-// What is finite among some numbers: the least and the largest, 0 included, how many aren't 0, and their squares' sum.
-struct Extent {
-    double least = 0, most = 0, count = 0, squares = 0;
+// What is finite among a piece's numbers, each LANES-th by itself, so that all are looked at at once: the least and the
+// largest, 0 included, how many aren't 0, and their squares' sum. Within a piece, floats are exact enough.
+struct Lanes {
+    float least[LANES], most[LANES], squares[LANES];
+    int32_t there[LANES];
 };
 
-// Lane by lane, so that all are looked at at once; within a piece, floats are exact enough.
-template <class Number>
-inline void extend(const Number* x, int64_t count, Extent& extent) {
-    float least[LANES] = {}, most[LANES] = {}, squares[LANES] = {};
-    int32_t there[LANES] = {};
-    const int64_t whole = count / LANES * LANES;
-    for (int64_t i = 0; i < whole; i += LANES) {
+struct Extent {
+    double least = 0, most = 0, count = 0, squares = 0;
+
+    void add(const Lanes& lanes) {
         for (int64_t lane = 0; lane < LANES; ++lane) {
-            const uint32_t bits = finite(bits_of(x[i + lane]));
-            const float y = number(bits);
-            least[lane] = y < least[lane] ? y : least[lane];
-            most[lane] = y > most[lane] ? y : most[lane];
-            there[lane] += (bits << 1) != 0;
-            squares[lane] += y * y;
+            least = std::min<double>(least, lanes.least[lane]);
+            most = std::max<double>(most, lanes.most[lane]);
+            count += lanes.there[lane];
+            squares += lanes.squares[lane];
         }
     }
-    for (int64_t i = whole; i < count; ++i) {
-        const uint32_t bits = finite(bits_of(x[i]));
+};
+
+template <class Number>
+inline void take(const Number* x, int64_t count, float* least, float* most, float* squares, int32_t* there) {
+    for (int64_t lane = 0; lane < count; ++lane) {
+        const uint32_t bits = finite(bits_of(x[lane]));
         const float y = number(bits);
-        least[0] = std::min(least[0], y);
-        most[0] = std::max(most[0], y);
-        there[0] += (bits << 1) != 0;
-        squares[0] += y * y;
-    }
-    for (int64_t lane = 0; lane < LANES; ++lane) {
-        extent.least = std::min<double>(extent.least, least[lane]);
-        extent.most = std::max<double>(extent.most, most[lane]);
-        extent.count += there[lane];
-        extent.squares += squares[lane];
+        least[lane] = y < least[lane] ? y : least[lane];
+        most[lane] = y > most[lane] ? y : most[lane];
+        there[lane] += (bits << 1) != 0;
+        squares[lane] += y * y;
     }
 }
 
-BEVFUSE_EACH_WIDTH void extend_float(const float* x, int64_t count, Extent& extent) { extend(x, count, extent); }
+template <class Number>
+inline void extend(const Number* x, int64_t count, Lanes& lanes) {
+    const int64_t whole = count / LANES * LANES;
+    for (int64_t i = 0; i < whole; i += LANES) {
+        take(x + i, LANES, lanes.least, lanes.most, lanes.squares, lanes.there);
+    }
+    take(x + whole, count - whole, lanes.least, lanes.most, lanes.squares, lanes.there);
+}
 
-BEVFUSE_EACH_WIDTH void extend_bfloat16(const uint16_t* x, int64_t count, Extent& extent) { extend(x, count, extent); }
+BEVFUSE_EACH_WIDTH void extend_float(const float* x, int64_t count, Lanes& lanes) { extend(x, count, lanes); }
 
-// The pieces' extents are added in their order, so that the sum is the same for any number of threads.
+BEVFUSE_EACH_WIDTH void extend_bfloat16(const uint16_t* x, int64_t count, Lanes& lanes) { extend(x, count, lanes); }
+
+// The pieces are added in their order, so that the sum is the same for any number of threads.
 template <class Number, class Extend>
 int extent_of(const Number* x, int64_t count, double* extent, int threads, const Extend& of_piece) try {
-    std::vector<Extent> pieces((count + PIECE - 1) / PIECE);
+    std::vector<Lanes> pieces((count + PIECE - 1) / PIECE, Lanes{});
     share(threads, static_cast<int64_t>(pieces.size()), 1, [&](int64_t first, int64_t end) {
         for (int64_t k = first; k < end; ++k) of_piece(x + k * PIECE, std::min(PIECE, count - k * PIECE), pieces[k]);
     });
     Extent all;
-    for (const Extent& piece : pieces) {
-        all.least = std::min(all.least, piece.least);
-        all.most = std::max(all.most, piece.most);
-        all.count += piece.count;
-        all.squares += piece.squares;
-    }
+    for (const Lanes& piece : pieces) all.add(piece);
     std::memcpy(extent, &all, sizeof all);
     return 0;
 } catch (const std::bad_alloc&) {
