@@ -125,8 +125,11 @@ class _LikeOurs(nn.Module):
         self.encoder = encoder
 
     def forward(self, features: Tensor, places: Tensor, frames: int) -> Tensor:
-        their_places = places[:, [0, 3, 2, 1]].int().contiguous()  # frame, z, y, x
-        return self.encoder(features, their_places, frames).mT
+        return self.encoder(features, _their_places(places), frames).mT
+
+
+def _their_places(places: Tensor) -> Tensor:
+    return places[:, [0, 3, 2, 1]].int().contiguous()  # frame, z, y, x
 
 
 def _compare_whole(
@@ -217,11 +220,11 @@ def _their_encoder(config: DetectorConfig, network: Network) -> nn.Module:
 
 def _encoder(branch: LidarBranch, theirs: nn.Module, batch: Batch) -> Part:
     features, places = branch.voxels(batch)
-    like_ours = _LikeOurs(theirs)
+    their_places = _their_places(places)
     return Part(
         "sparse encoder",
         lambda: branch.encoder(features, places, 1),
-        lambda: like_ours(features, places, 1),
+        lambda: theirs(features, their_places, 1).mT,
     )
 
 

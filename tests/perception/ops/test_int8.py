@@ -195,6 +195,6 @@ def test_a_detector_finds_the_same_in_eight_bits():
     for boxes in (expected, got):
         assert np.isfinite(boxes.scores).all()
     best = expected.scores > 0.3
-    if best.any():
-        distances = np.linalg.norm(expected.centers[best, None, :2] - got.centers[None, :, :2], axis=2)
-        assert (distances.min(axis=1) < 1.0).mean() > 0.8
+    assert best.any()
+    distances = np.linalg.norm(expected.centers[best, None, :2] - got.centers[None, :, :2], axis=2)
+    assert (distances.min(axis=1) < 1.0).mean() > 0.8
