@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
 from perception.ops.dense import Activation, convolve, fuses, linear
 from perception.ops.int8 import Int8Convolution
+from perception.ops.winograd import BOUNDS, WinogradConvolution, computes_winograd
 
 LEAST_CHANNELS = 16  # of a convolution in eight bits
+LEAST_PIXELS = 256  # of the outputs of one by Winograd's transforms, whose weights are four times as large
 ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6", nn.GELU: "gelu"}
 
 
@@ -27,8 +29,14 @@ def fused(layer: nn.Module, activation: Activation = "none") -> nn.Module | None
     if type(layer) is PointwiseConv2d:
         return FusedPointwiseConv2d(layer, activation)
     if type(layer) in (nn.Conv2d, SamePaddingConv2d) and layer.padding_mode == "zeros":
-        return FusedConv2d(layer, activation) if isinstance(layer.padding, tuple) else None
+        return _fused_convolution(layer, activation) if isinstance(layer.padding, tuple) else None
     return None
+
+
+def _fused_convolution(layer: nn.Conv2d, activation: Activation) -> FusedConv2d:
+    shape = (layer.kernel_size, layer.stride, layer.dilation, layer.groups)
+    suits = shape == ((3, 3), (1, 1), (1, 1), 1) and activation in BOUNDS and layer.in_channels >= LEAST_CHANNELS
+    return (WinogradConv2d if suits else FusedConv2d)(layer, activation)
 
 
 class FusedLinear(nn.Module):
@@ -79,6 +87,22 @@ class FusedConv2d(FusedLinear):
     def forward(self, x: Tensor) -> Tensor:
         x, weight, bias = self._in_one_precision(x)
         return convolve(self.pad(x), weight, bias, *self.shape, self.activation)
+
+
+class WinogradConv2d(FusedConv2d):
+    """(N, in, H, W) -> (N, out, H', W') by Winograd's transforms, for inference on a CPU and maps that aren't tiny."""
+
+    def __init__(self, layer: nn.Conv2d, activation: Activation) -> None:
+        super().__init__(layer, activation)
+        self._ways: dict[torch.dtype, WinogradConvolution] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype, pixels = self._dtype(), x.shape[0] * x.shape[-2] * x.shape[-1]
+        if pixels < LEAST_PIXELS or not (fuses(x) and computes_winograd(dtype)):
+            return super().forward(x)
+        if dtype not in self._ways:
+            self._ways[dtype] = WinogradConvolution(self.weight, self.bias, self.shape[1], self.activation, dtype)
+        return self._ways[dtype](self.pad(x).to(dtype))
 
 
 def quantised(layer: nn.Module) -> nn.Module | None:

@@ -10,6 +10,7 @@
 
 #include "isa.h"
 #include "sparse_index.h"
+#include "winograd.h"
 
 namespace bevfuse::sparse {
 
@@ -86,6 +87,7 @@ struct Kernels {
                    const Epilogue& epilogue, void* out);
     // The pairs of the outputs at positions first..first + count - 1.
     void (*find_pairs)(const Windows& windows, int64_t first, int64_t count, const TilePairs& found);
+    winograd::Ways winograd;
 };
 
 const Kernels& baseline_kernels();

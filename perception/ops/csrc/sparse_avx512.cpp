@@ -10,7 +10,7 @@ namespace {
 
 #define WIDTH 16
 #define VECTORS 4
-#define ROWS(c) ((c) == 4 ? 6 : 8)  // with four vectors 24 of 32 registers
+#define ROWS(c) ((c) > 2 ? 6 : 8)  // with four vectors 24 of 32 registers; more rows than 6 and their addresses wouldn't fit
 
 #define TARGET \
     __attribute__((target("avx2,fma,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl" BEVFUSE_WHOLE_VECTORS)))
@@ -18,6 +18,7 @@ namespace {
 TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t count, int64_t depth,
                  const TilePairs& found);
 #include "sparse_kernels.h"
+#include "winograd_kernels.h"
 
 // As in sparse_kernels.h, 16 voxels at a time. The lists are compressed in registers: to memory is slow on AMD's Zen 4.
 TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t count, int64_t depth,
@@ -45,7 +46,7 @@ TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t co
 }  // namespace
 
 const Kernels& avx512_kernels() {
-    static const Kernels table{WIDTH, WIDTH * VECTORS, multiply, nullptr, outer, finish, find_pairs};
+    static const Kernels table{WIDTH, WIDTH * VECTORS, multiply, nullptr, outer, finish, find_pairs, WINOGRAD};
     return table;
 }
 

@@ -11,8 +11,12 @@ namespace {
 #define TARGET __attribute__((target("avx2,fma,bmi,bmi2,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 #define WIDTH 16
 #define VECTORS 4
-#define ROWS(c) ((c) == 4 ? 6 : 8)
+#define ROWS(c) ((c) > 2 ? 6 : 8)
+#define OWN_NARROWED
+typedef uint16_t Halves __attribute__((vector_size(32), aligned(2), may_alias));
+TARGET static inline Halves narrowed(__m512 value) { return (Halves)_mm512_cvtneps_pbh(value); }
 #include "sparse_blocks.h"
+#include "winograd_kernels.h"
 
 struct Bf16Pair {
     typedef uint16_t Element;
@@ -38,6 +42,7 @@ const Kernels& avx512_bf16_kernels() {
     static const Kernels table = [] {
         Kernels with_bf16 = avx512_kernels();
         with_bf16.multiply_bf16 = multiply_bf16;
+        with_bf16.winograd = WINOGRAD;
         return with_bf16;
     }();
     return table;

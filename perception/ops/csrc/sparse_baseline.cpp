@@ -15,11 +15,12 @@ namespace {
 #define ROWS(c) 4
 #endif
 #include "sparse_kernels.h"
+#include "winograd_kernels.h"
 
 }  // namespace
 
 const Kernels& baseline_kernels() {
-    static const Kernels table{WIDTH, WIDTH * VECTORS, multiply, nullptr, outer, finish, find_pairs};
+    static const Kernels table{WIDTH, WIDTH * VECTORS, multiply, nullptr, outer, finish, find_pairs, WINOGRAD};
     return table;
 }
 

@@ -19,6 +19,46 @@ INLINE void prefetch(const void* row, int64_t bytes) {
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(row) + i);
 }
 
+typedef uint32_t Bits __attribute__((vector_size(WIDTH * 4)));
+typedef uint16_t Halves __attribute__((vector_size(WIDTH * 2), aligned(2), may_alias));
+
+INLINE Vector widened(Halves value) { return (Vector)(__builtin_convertvector(value, Bits) << 16); }
+
+#if !defined(OWN_NARROWED)
+// To the nearest, ties to even; what isn't a number stays so.
+INLINE Halves narrowed(Vector value) {
+    const Bits bits = (Bits)value;
+    const Bits rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    return __builtin_convertvector((Bits)(value == value ? rounded : Bits{} + 0x7fc0), Halves);
+}
+#endif
+
+// The first `left` of a row's values, at most a vector.
+INLINE Vector load(const float* from, int64_t left) {
+    if (left >= WIDTH) return *reinterpret_cast<const Unaligned*>(from);
+    Vector value{};
+    __builtin_memcpy(&value, from, left * sizeof(float));
+    return value;
+}
+
+INLINE Vector load(const uint16_t* from, int64_t left) {
+    if (left >= WIDTH) return widened(*reinterpret_cast<const Halves*>(from));
+    Halves value{};
+    __builtin_memcpy(&value, from, left * sizeof(uint16_t));
+    return widened(value);
+}
+
+INLINE void store(float* to, Vector value, int64_t left) {
+    if (left >= WIDTH) *reinterpret_cast<Unaligned*>(to) = value;
+    else __builtin_memcpy(to, &value, left * sizeof(float));
+}
+
+INLINE void store(uint16_t* to, Vector value, int64_t left) {
+    const Halves halves = narrowed(value);
+    if (left >= WIDTH) *reinterpret_cast<Halves*>(to) = halves;
+    else __builtin_memcpy(to, &halves, left * sizeof(uint16_t));
+}
+
 // What one step of a product takes from a row of the input: a channel in float, a pair of channels in bf16.
 struct Float {
     typedef float Element;

@@ -4,36 +4,11 @@
 #include <algorithm>
 
 #include "sparse.h"
+#include "sparse_pack.h"
 #include "sparse_threads.h"
 
 namespace bevfuse::sparse {
 namespace {
-
-int64_t padded(int64_t channels, int64_t width) { return (channels + width - 1) / width * width; }
-
-// A weight's place in memory: element (output channel, offset, input channel) is at the sum of index times step.
-struct Steps {
-    int64_t out, offset, in;
-};
-
-// Packs one offset as Kernels wants it; missing output channels are zero. `together` input channels side by side.
-template <class T>
-void pack(const T* weight, const Steps& steps, int64_t cin, int64_t cout, const Kernels& inner, int64_t together,
-          T* to) {
-    const int64_t stride = padded(cout, inner.width);
-    for (int64_t column = 0; column < stride; column += inner.panel) {
-        const int64_t width = std::min(inner.panel, stride - column);
-        const int64_t there = std::min(width, cout - column);
-        for (int64_t group = 0; group < cin; group += together) {
-            for (int64_t c = 0; c < there; ++c) {
-                const T* from = weight + (column + c) * steps.out + group * steps.in;
-                for (int64_t k = 0; k < together; ++k) to[c * together + k] = from[k * steps.in];
-            }
-            std::fill(to + there * together, to + width * together, T(0));
-            to += width * together;
-        }
-    }
-}
 
 template <class T, class Multiply>
 int convolve(const T* features, const T* weight, const Steps& steps, int64_t cin, int64_t cout, int64_t together,

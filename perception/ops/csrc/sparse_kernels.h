@@ -57,44 +57,6 @@ INLINE void outer_panel_of(int64_t vectors, const Rest&... rest) {
     outer_panel<C>(rest...);
 }
 
-typedef uint32_t Bits __attribute__((vector_size(WIDTH * 4)));
-typedef uint16_t Halves __attribute__((vector_size(WIDTH * 2), aligned(2), may_alias));
-
-INLINE Vector widened(Halves value) { return (Vector)(__builtin_convertvector(value, Bits) << 16); }
-
-// To the nearest, ties to even; what isn't a number stays so.
-INLINE Halves narrowed(Vector value) {
-    const Bits bits = (Bits)value;
-    const Bits rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    return __builtin_convertvector((Bits)(value == value ? rounded : Bits{} + 0x7fc0), Halves);
-}
-
-// The first `left` of a row's values, at most a vector.
-INLINE Vector load(const float* from, int64_t left) {
-    if (left >= WIDTH) return *reinterpret_cast<const Unaligned*>(from);
-    Vector value{};
-    __builtin_memcpy(&value, from, left * sizeof(float));
-    return value;
-}
-
-INLINE Vector load(const uint16_t* from, int64_t left) {
-    if (left >= WIDTH) return widened(*reinterpret_cast<const Halves*>(from));
-    Halves value{};
-    __builtin_memcpy(&value, from, left * sizeof(uint16_t));
-    return widened(value);
-}
-
-INLINE void store(float* to, Vector value, int64_t left) {
-    if (left >= WIDTH) *reinterpret_cast<Unaligned*>(to) = value;
-    else __builtin_memcpy(to, &value, left * sizeof(float));
-}
-
-INLINE void store(uint16_t* to, Vector value, int64_t left) {
-    const Halves halves = narrowed(value);
-    if (left >= WIDTH) *reinterpret_cast<Halves*>(to) = halves;
-    else __builtin_memcpy(to, &halves, left * sizeof(uint16_t));
-}
-
 // Rows of `channels` values, padded with zeros to `stride`, one after the other.
 INLINE void gather(const float* from, const int32_t* rows, int64_t count, int64_t pitch, int64_t channels,
                    int64_t stride, float* to) {
