@@ -75,8 +75,9 @@ def network_image(image: np.ndarray, settings: ImageSettings) -> np.ndarray:
 
 def normalised(window: np.ndarray, settings: ImageSettings) -> np.ndarray:
     """Window (height, width, 3) uint8 -> (3, height, width) float32."""
-    scaled = (window.astype(np.float32) - np.float32(settings.mean)) / np.float32(settings.std)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+    values = np.arange(256, dtype=np.float32)[:, None]
+    tables = ((values - np.float32(settings.mean)) / np.float32(settings.std)).T  # (3, 256): looked up, not computed
+    return np.stack([table[channel] for table, channel in zip(tables, window.transpose(2, 0, 1), strict=True)])
 
 
 def resized_window(image: np.ndarray, settings: ImageSettings) -> np.ndarray:

@@ -32,6 +32,7 @@ def for_inference(network: nn.Module, precision: Precision = "fp32") -> nn.Modul
     for module in list(network.modules()):
         fold_norms(module)
     lay_channels_last(network)
+    finalise(network)
     fuse_activations(network)
     if precision == "int8":
         quantise_convolutions(network)
@@ -60,6 +61,14 @@ def fold_norms(module: nn.Module) -> None:
         else:
             continue
         setattr(module, norm, nn.Identity())
+
+
+def finalise(network: nn.Module) -> None:
+    """Let the modules that gain by weights that don't change any more do so, by their method of this name."""
+    with torch.no_grad():
+        for module in network.modules():
+            if callable(getattr(module, "finalise", None)):
+                module.finalise()
 
 
 def fuse_activations(network: nn.Module) -> None:

@@ -15,6 +15,7 @@ from perception.model.batch import Batch
 from perception.model.grid import BevGrid
 from perception.model.precision import in_full_precision
 from perception.ops.bev_pool import PoolingPlan, bev_pool
+from perception.ops.frustum import Frustums, Map, frustum_cells
 
 
 class LiftSplatSettings(Settings):
@@ -82,24 +83,13 @@ class LiftSplat(nn.Module):
         """Flat cell (frame, x, y) of every frustum point, -1 outside the map: (N, P, D) int64."""
         lidar_from_camera = torch.linalg.inv(batch.camera_from_lidar).float()
         input_from_image = batch.input_from_image.float()
-        # float32, one product after the other as in the public code: cells are cut off, so that one rounding more or
-        # less moves a frustum point to the next cell.
+        # float32, one product after the other as in the public code: see frustum.py.
         pixels = (self.pixels - input_from_image[:, None, :2, 2]) @ torch.linalg.inv(input_from_image[:, :2, :2]).mT
         lidar_from_pixels = lidar_from_camera[:, :3, :3] @ inverse_as_published(batch.image_from_camera)
-        along_u, along_v, along_depth = lidar_from_pixels[:, None, None].unbind(dim=-1)  # (N, 1, 1, 3) each
-        depth = self.depths[:, None]  # (D, 1)
-        points_lidar = pixels[:, :, None, :1] * depth * along_u  # (N, P, D, 3)
-        points_lidar += pixels[:, :, None, 1:] * depth * along_v
-        points_lidar += depth * along_depth
-        points_lidar += lidar_from_camera[:, None, None, :3, 3]
-        grid = self.fine_grid
-        lower = points_lidar.new_tensor(self.lower)
-        step = points_lidar.new_tensor([grid.cell, grid.cell, self.upper[2] - self.lower[2]])
-        # Truncation towards zero takes in what lies up to one cell below the lower edge: so the public weights saw it.
-        place = ((points_lidar - lower) / step).long()
-        inside = ((place >= 0) & (place < place.new_tensor([grid.size_x, grid.size_y, 1]))).all(dim=-1)
-        cell = (batch.image_frame[:, None, None] * grid.size_x + place[..., 0]) * grid.size_y + place[..., 1]
-        return torch.where(inside, cell, -1)
+        grid, origin = self.fine_grid, lidar_from_camera[:, :3, 3]
+        step = (grid.cell, grid.cell, self.upper[2] - self.lower[2])
+        frustums = Frustums(pixels, self.depths, lidar_from_pixels, origin, batch.image_frame)
+        return frustum_cells(frustums, Map(self.lower, step, (grid.size_x, grid.size_y)))
 
 
 def inverse_as_published(image_from_camera: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from numpy.polynomial import polynomial
 from torch import Tensor
 
+from calibration.errors import InputError
 from perception.ops import native
 from perception.ops.dense import PLAIN, Activation
 
@@ -52,7 +53,9 @@ def transforms(outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     others = [np.delete(points, i) for i in range(len(points))]
     back = np.vander(points, outputs, increasing=True).T
     of_weights = np.vander(points, TAPS, increasing=True)
-    of_weights = of_weights / np.array([np.prod(point - rest) for point, rest in zip(points, others, strict=True)])[:, None]
+    of_weights = (
+        of_weights / np.array([np.prod(point - rest) for point, rest in zip(points, others, strict=True)])[:, None]
+    )
     into = [np.append(polynomial.polyfromroots(rest), 0.0) for rest in others]
     back = np.column_stack([back, np.eye(outputs)[-1]])
     of_weights = np.vstack([of_weights, np.eye(TAPS)[-1]])
@@ -90,6 +93,8 @@ class WinogradConvolution:
         rows = x.permute(0, 2, 3, 1).contiguous()  # no copy where channels lie last already
         count, height, width, channels = rows.shape
         out_height, out_width = self._out(height, 0), self._out(width, 1)
+        if min(out_height, out_width) < 1:
+            raise InputError("maps", f"{TAPS} x {TAPS} pixels or more with their padding", f"{height} x {width}")
         out = torch.empty(count, out_height, out_width, self.out_channels, dtype=self.dtype)
         maps = _Maps(count, height, width, channels, out_height, out_width, self.out_channels, *self.padding)
         bias = None if self.bias is None else native.pointer(self.bias)

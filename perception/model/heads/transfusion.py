@@ -86,6 +86,7 @@ class TransFusionHead(nn.Module):
         x, y = torch.meshgrid(torch.arange(grid.size_x), torch.arange(grid.size_y), indexing="ij")
         cells = torch.stack([x, y], dim=-1).flatten(0, 1) + 0.5
         self.register_buffer("cells", cells, persistent=False)  # (X * Y, 2), centres in cells
+        self.register_buffer("cell_embedding", None, persistent=False)  # (1, X * Y, hidden), where it doesn't change
 
     def forward(self, bev: Tensor) -> Outputs:
         return self.outputs(bev, lambda queries, positions: queries)
@@ -101,13 +102,21 @@ class TransFusionHead(nn.Module):
         one_hot = F.one_hot(labels, len(self.class_names)).transpose(1, 2)  # (B, classes, P)
         queries = queries + self.class_encoding(one_hot.to(queries.dtype)).transpose(1, 2)
         positions = self.cells[places]  # (B, P, 2)
-        queries = self.decoder(queries, features, positions, self.cells[None])
+        embedding = self._cell_embedding() if self.cell_embedding is None else self.cell_embedding
+        queries = self.decoder(queries, features + embedding, positions)
         queries = refined(queries, positions).transpose(1, 2)
         predicted = {name: predictor(queries) for name, predictor in self.predictors.items()}
         logits = predicted.pop("heatmap")
         predicted["center"] = predicted["center"] + positions.transpose(1, 2)
         scores = peaks.gather(2, places[:, None].expand(-1, len(self.class_names), -1))
         return Outputs(heatmap, scores, labels, logits, **predicted)
+
+    def _cell_embedding(self) -> Tensor:
+        return self.decoder.cross_posembed(self.cells[None])
+
+    def finalise(self) -> None:
+        """Keep what the weights make of the cells' places."""
+        self.cell_embedding = self._cell_embedding()
 
     def peaks(self, heat: Tensor) -> Tensor:
         """heat (B, classes, X, Y) with all that isn't a local maximum set to zero; the map's border never is one."""
@@ -157,13 +166,12 @@ class DecoderLayer(nn.Module):
         self.self_posembed = PositionEmbedding(channels)
         self.cross_posembed = PositionEmbedding(channels)
 
-    def forward(self, queries: Tensor, keys: Tensor, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-        """queries (B, P, C), keys (B, K, C), query_positions (B, P, 2), key_positions (1, K, 2) -> (B, P, C)."""
+    def forward(self, queries: Tensor, keys: Tensor, query_positions: Tensor) -> Tensor:
+        """queries (B, P, C), keys (B, K, C) with their positions' embedding, query_positions (B, P, 2) -> (B, P, C)."""
         query_embedding = self.self_posembed(query_positions)
         placed = queries + query_embedding
         queries = self.norms[0](queries + self.self_attn(placed, placed, placed, need_weights=False)[0])
-        placed_keys = keys + self.cross_posembed(key_positions)
-        attended = self.cross_attn(queries + query_embedding, placed_keys, placed_keys, need_weights=False)[0]
+        attended = self.cross_attn(queries + query_embedding, keys, keys, need_weights=False)[0]
         queries = self.norms[1](queries + attended)
         return self.norms[2](queries + self.ffn(queries))
 

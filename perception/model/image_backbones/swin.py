@@ -6,8 +6,6 @@ patch merging stacks its 2x2 neighbours is that of mmdetection, whose weights th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -16,6 +14,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from perception.config import Settings as BaseSettings
+from perception.ops.window_attention import window_attention, window_order
 
 PIXELS_AT_ONCE = 2**19  # on a CPU: so tokens stay in its caches, and in memory that needn't be asked for anew
 
@@ -134,26 +133,13 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        count, height, width, channels = tokens.shape
-        area = self.window**2
-        order = window_order(height, width, self.window, self.shift, tokens.device)
-        # One gather there and one back, where padding, rolling and cutting would each copy all of it.
-        windows = tokens.flatten(1, 2).index_select(1, order.there).index_fill(1, order.padding, 0)
-        windows = windows.view(-1, area, channels)  # (N * windows, side^2, C)
-        q, k, v = self.qkv(windows).reshape(*windows.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=self._bias(order.size, len(windows), q))
-        attended = self.proj(attended.transpose(1, 2).reshape(-1, area, channels))
-        return attended.view(count, -1, channels).index_select(1, order.back).view(tokens.shape)
-
-    def _bias(self, padded: tuple[int, int], windows: int, like: Tensor) -> Tensor:
-        """What is added to the attention logits: (1 or windows, heads, side^2, side^2)."""
-        area = self.window**2
+        order = window_order(*tokens.shape[1:3], self.window, self.shift, tokens.device)
+        area, qkv = self.window**2, self.qkv(tokens)
+        # The map is padded with zeros, of which the first product makes its bias.
+        padding = torch.zeros_like(qkv[0, 0, 0]) if self.qkv.bias is None else self.qkv.bias
         bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
-        bias = bias.view(area, area, self.heads).permute(2, 0, 1)[None].to(like.dtype)
-        if not self.shift:
-            return bias
-        mask = shift_mask(*padded, self.window, self.shift).to(like)  # (windows of one image, area, area)
-        return (bias + mask[:, None]).repeat(windows // len(mask), 1, 1, 1)
+        bias = bias.view(area, area, self.heads).permute(2, 0, 1)
+        return self.proj(window_attention(qkv, padding, bias, order))
 
 
 class PatchMerging(nn.Module):
@@ -163,46 +149,21 @@ class PatchMerging(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(4 * channels)
         self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
+        self.by_token = False
 
     def forward(self, tokens: Tensor) -> Tensor:
         count, height, width, channels = tokens.shape
         tokens = F.pad(tokens, (0, 0, 0, width % 2, 0, height % 2))
         blocks = tokens.view(count, (height + 1) // 2, 2, (width + 1) // 2, 2, channels)
         # Channel by channel, each with its 2x2 neighbourhood: the order in which the public weights were trained.
-        merged = blocks.permute(0, 1, 3, 5, 2, 4).flatten(3)
-        return self.reduction(self.norm(merged))
+        merged = blocks.permute(0, 1, 3, 2, 4, 5) if self.by_token else blocks.permute(0, 1, 3, 5, 2, 4)
+        return self.reduction(self.norm(merged.flatten(3)))
 
-
-def to_windows(tokens: Tensor, side: int) -> Tensor:
-    """(N, H, W, C) -> (N * H/side * W/side, side^2, C)."""
-    count, height, width, channels = tokens.shape
-    windows = tokens.view(count, height // side, side, width // side, side, channels)
-    return windows.transpose(2, 3).reshape(-1, side * side, channels)
-
-
-@dataclass(frozen=True)
-class WindowOrder:
-    """Tokens of a map (H, W), padded at the right and the bottom and shifted, window after window."""
-
-    size: tuple[int, int]  # padded height and width
-    there: Tensor  # (padded tokens,) int64, of each place in a window the token's place in the map, row by row
-    padding: Tensor  # (P,) int64, the places of those that hold no token
-    back: Tensor  # (H * W,) int64, of each token its place
-
-
-@lru_cache(maxsize=16)
-@torch.inference_mode(False)  # whoever asks first: what is kept may serve training later
-def window_order(height: int, width: int, side: int, shift: int, device: torch.device) -> WindowOrder:
-    """The tokens move by `shift` to the left and up, those beyond the edge to the other end."""
-    tokens = torch.arange(height * width).view(1, height, width, 1)
-    padded = F.pad(tokens, (0, 0, 0, -width % side, 0, -height % side), value=-1)
-    places = to_windows(torch.roll(padded, (-shift, -shift), dims=(1, 2)), side).flatten()
-    back = torch.empty(height * width, dtype=torch.int64)
-    filled = torch.nonzero(places >= 0).squeeze(1)
-    back[places[filled]] = filled
-    padding = torch.nonzero(places < 0).squeeze(1)
-    arrays = (places.clamp(min=0), padding, back)
-    return WindowOrder(tuple(padded.shape[1:3]), *(array.to(device) for array in arrays))
+    def finalise(self) -> None:
+        """Reorder the weights so that tokens are stacked whole, which is copied faster."""
+        for weights in (self.norm.weight, self.norm.bias, self.reduction.weight):
+            weights.data = weights.data.unflatten(-1, (-1, 4)).transpose(-1, -2).flatten(-2).contiguous()
+        self.by_token = True
 
 
 def relative_position_index(side: int) -> Tensor:
@@ -211,15 +172,3 @@ def relative_position_index(side: int) -> Tensor:
     place = torch.stack([rows.flatten(), columns.flatten()])
     offset = place[:, :, None] - place[:, None, :] + side - 1
     return offset[0] * (2 * side - 1) + offset[1]
-
-
-@lru_cache(maxsize=16)
-def shift_mask(height: int, width: int, side: int, shift: int) -> Tensor:
-    """-100 between tokens that only the cyclic shift brought into one window: (windows, side^2, side^2)."""
-    region = torch.zeros(1, height, width, 1)
-    bounds = (slice(0, -side), slice(-side, -shift), slice(-shift, None))
-    for i, rows in enumerate(bounds):
-        for j, columns in enumerate(bounds):
-            region[:, rows, columns] = 3 * i + j
-    region = to_windows(region, side).squeeze(-1)
-    return torch.where(region[:, :, None] == region[:, None, :], 0.0, -100.0)

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "attention.h"
 #include "isa.h"
 #include "sparse_index.h"
 #include "winograd.h"
@@ -88,6 +89,7 @@ struct Kernels {
     // The pairs of the outputs at positions first..first + count - 1.
     void (*find_pairs)(const Windows& windows, int64_t first, int64_t count, const TilePairs& found);
     winograd::Ways winograd;
+    attention::Ways attention;
 };
 
 const Kernels& baseline_kernels();

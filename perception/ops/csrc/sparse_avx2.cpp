@@ -11,12 +11,13 @@ namespace {
 #define VECTORS 2
 #define ROWS(c) 6  // with two vectors 12 of 16 registers
 #include "sparse_kernels.h"
+#include "attention_kernels.h"
 #include "winograd_kernels.h"
 
 }  // namespace
 
 const Kernels& avx2_kernels() {
-    static const Kernels table{WIDTH, WIDTH * VECTORS, multiply, nullptr, outer, finish, find_pairs, WINOGRAD};
+    static const Kernels table{WIDTH, WIDTH * VECTORS, multiply, nullptr, outer, finish, find_pairs, WINOGRAD, ATTENTION};
     return table;
 }
 

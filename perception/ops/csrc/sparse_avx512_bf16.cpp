@@ -16,6 +16,7 @@ namespace {
 typedef uint16_t Halves __attribute__((vector_size(32), aligned(2), may_alias));
 TARGET static inline Halves narrowed(__m512 value) { return (Halves)_mm512_cvtneps_pbh(value); }
 #include "sparse_blocks.h"
+#include "attention_kernels.h"
 #include "winograd_kernels.h"
 
 struct Bf16Pair {
@@ -43,6 +44,7 @@ const Kernels& avx512_bf16_kernels() {
         Kernels with_bf16 = avx512_kernels();
         with_bf16.multiply_bf16 = multiply_bf16;
         with_bf16.winograd = WINOGRAD;
+        with_bf16.attention = ATTENTION;
         return with_bf16;
     }();
     return table;

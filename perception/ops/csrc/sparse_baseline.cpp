@@ -15,12 +15,13 @@ namespace {
 #define ROWS(c) 4
 #endif
 #include "sparse_kernels.h"
+#include "attention_kernels.h"
 #include "winograd_kernels.h"
 
 }  // namespace
 
 const Kernels& baseline_kernels() {
-    static const Kernels table{WIDTH, WIDTH * VECTORS, multiply, nullptr, outer, finish, find_pairs, WINOGRAD};
+    static const Kernels table{WIDTH, WIDTH * VECTORS, multiply, nullptr, outer, finish, find_pairs, WINOGRAD, ATTENTION};
     return table;
 }
 

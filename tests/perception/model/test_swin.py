@@ -4,13 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from perception.model.image_backbones.swin import (
-    Settings,
-    WindowAttention,
-    relative_position_index,
-    to_windows,
-    window_order,
-)
+from perception.model.image_backbones.swin import PatchMerging, Settings, WindowAttention, relative_position_index
+from perception.ops.window_attention import to_windows, window_order
 from tests.tiny import settled
 
 CHANNELS, HEADS = 8, 2
@@ -40,7 +35,8 @@ def test_windows_are_those_of_the_padded_and_rolled_map_and_lead_back(side, size
     padded = F.pad(tokens, (0, 0, 0, -size[1] % side, 0, -size[0] % side))
     assert order.size == padded.shape[1:3]
     expected = to_windows(torch.roll(padded, (-shift, -shift), dims=(1, 2)), side)
-    windows = tokens.flatten(1, 2).index_select(1, order.there).index_fill(1, order.padding, 0)
+    with_padding = F.pad(tokens.flatten(1, 2), (0, 0, 0, 1))  # the last, -1
+    windows = with_padding[:, order.there.flatten().long()]
     assert torch.equal(windows.view(-1, side**2, CHANNELS), expected)
     assert torch.equal(windows.index_select(1, order.back).view(tokens.shape), tokens)
 
@@ -136,3 +132,13 @@ def test_training_follows_inference_at_the_same_size():
         backbone(images)
     sum(level.sum() for level in backbone.train()(images)).backward()
     assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+def test_merging_finalised_is_the_same():
+    merging, tokens = settled(PatchMerging(CHANNELS)).eval(), torch.randn(2, 5, 8, CHANNELS)
+    torch.nn.init.normal_(merging.norm.weight)
+    torch.nn.init.normal_(merging.norm.bias)
+    with torch.no_grad():
+        expected = merging(tokens)
+        merging.finalise()
+        torch.testing.assert_close(merging(tokens), expected, rtol=1e-5, atol=1e-5)

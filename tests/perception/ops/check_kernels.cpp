@@ -11,8 +11,10 @@
 #include <thread>
 #include <vector>
 
+#include "attention.h"
 #include "common.h"
 #include "sparse.h"
+#include "winograd.h"
 
 using namespace bevfuse::sparse;
 
@@ -34,6 +36,11 @@ int bevfuse_sparse_free(void*);
 int bevfuse_sparse_convolve(const void*, const void*, const int64_t*, int64_t, int64_t, int, const Rules*,
                             const Epilogue*, void*, int);
 int bevfuse_sparse_weight_gradient(const float*, const float*, int64_t, int64_t, const Rules*, float*, int);
+int64_t bevfuse_winograd_padded(int64_t);
+int bevfuse_winograd_pack(const void*, int64_t, int64_t, int64_t, int, void*);
+int bevfuse_winograd_convolve(const bevfuse::winograd::Maps*, const void*, const void*, int,
+                              const bevfuse::winograd::Epilogue*, void*, int);
+int bevfuse_window_attention(const bevfuse::attention::Windows*, const void*, const void*, int, void*, int);
 }
 
 namespace {
@@ -267,7 +274,100 @@ void check_convolution(int seed, int64_t stride, bool submanifold) {
     require(same(found, convolved(four, features, weight, 4)), "a convolution is the same with four threads");
 }
 
+// A tile's place (row, column) of the transformed weight, of all three taps: polynomials at five points and infinity.
+double transformed(const float* taps, int row, int column) {
+    const double root = std::sqrt(2.0), points[5] = {0, 1 / root, -1 / root, root, -root};
+    const auto along = [&](const double* values, int place) {
+        if (place == 5) return values[2];
+        double rest = 1;
+        for (int k = 0; k < 5; ++k) rest *= k == place ? 1 : points[place] - points[k];
+        return (values[0] + points[place] * (values[1] + points[place] * values[2])) / rest;
+    };
+    double rows[3];
+    for (int y = 0; y < 3; ++y) {
+        const double values[3] = {taps[y * 3], taps[y * 3 + 1], taps[y * 3 + 2]};
+        rows[y] = along(values, column);
+    }
+    return along(rows, row);
+}
+
+void check_winograd(int seed) {
+    constexpr int64_t HEIGHT = 21, WIDTH = 34, IN = 19, OUT = 37, PLACES = 36;
+    Random random(seed);
+    const Floats map = random.floats(HEIGHT * WIDTH * IN), weight = random.floats(OUT * IN * 9);
+    const Floats bias = random.floats(OUT);
+    Floats places(PLACES * OUT * IN), plain(HEIGHT * WIDTH * OUT), one(plain.size()), four(plain.size());
+    for (int64_t i = 0; i < OUT * IN; ++i) {
+        for (int k = 0; k < PLACES; ++k) {
+            places[k * OUT * IN + i] = static_cast<float>(transformed(weight.data() + i * 9, k / 6, k % 6));
+        }
+    }
+    const int64_t packed = PLACES * IN * bevfuse_winograd_padded(OUT) * static_cast<int64_t>(sizeof(float));
+    float* filters = static_cast<float*>(std::aligned_alloc(64, (packed + 63) / 64 * 64));
+    bevfuse_winograd_pack(places.data(), PLACES, IN, OUT, 0, filters);
+    const bevfuse::winograd::Maps maps{1, HEIGHT, WIDTH, IN, HEIGHT, WIDTH, OUT, 1, 1};
+    const bevfuse::winograd::Epilogue epilogue{bias.data(), 0, INFINITY};
+    bevfuse_winograd_convolve(&maps, map.data(), filters, 0, &epilogue, one.data(), 1);
+    bevfuse_winograd_convolve(&maps, map.data(), filters, 0, &epilogue, four.data(), 4);
+    std::free(filters);
+    for (int64_t i = 0; i < HEIGHT * WIDTH * OUT; ++i) {
+        const int64_t y = i / OUT / WIDTH, x = i / OUT % WIDTH, out = i % OUT;
+        double sum = bias[out];
+        for (int64_t k = 0; k < 9 * IN; ++k) {
+            const int64_t row = y + k / IN / 3 - 1, column = x + k / IN % 3 - 1;
+            if (row < 0 || row >= HEIGHT || column < 0 || column >= WIDTH) continue;
+            sum += map[(row * WIDTH + column) * IN + k % IN] * weight[(out * IN + k % IN) * 9 + k / IN];
+        }
+        plain[i] = static_cast<float>(sum > 0 ? sum : 0);
+    }
+    require(close(one, plain), "a convolution by tiles is the sum of its products");
+    require(same(one, four), "a convolution by tiles is the same with four threads");
+}
+
+void check_attention(int seed) {
+    constexpr int64_t TOKENS = 60, COUNT = 7, AREA = 9, HEADS = 2, HEAD = 16, KEYS = 16, ROW = 3 * HEADS * HEAD;
+    Random random(seed);
+    const Floats qkv = random.floats(TOKENS * ROW), padding = random.floats(ROW);
+    Floats bias(HEADS * AREA * KEYS, -1e30f), regions(COUNT * KEYS);
+    std::vector<int32_t> there(COUNT * AREA, -1);
+    for (int64_t i = 0; i < HEADS * AREA; ++i) {
+        for (int64_t k = 0; k < AREA; ++k) bias[i * KEYS + k] = static_cast<float>(random.below(100)) / 50;
+    }
+    for (int32_t i = 0; i < TOKENS; ++i) there[i] = i;
+    for (float& region : regions) region = static_cast<float>(random.below(2));
+    const bevfuse::attention::Windows windows{1, TOKENS, COUNT, AREA, HEADS, HEAD, there.data(), KEYS, regions.data(),
+                                              bias.data()};
+    Floats one(TOKENS * HEADS * HEAD), four(one.size()), plain(one.size());
+    bevfuse_window_attention(&windows, qkv.data(), padding.data(), 0, one.data(), 1);
+    bevfuse_window_attention(&windows, qkv.data(), padding.data(), 0, four.data(), 4);
+    const auto row = [&](int64_t place) {
+        return there[place] < 0 ? padding.data() : qkv.data() + there[place] * ROW;
+    };
+    for (int64_t i = 0; i < TOKENS * HEADS; ++i) {
+        const int64_t place = i / HEADS, head = i % HEADS, first = place / AREA * AREA;
+        double shares[AREA], total = 0;
+        for (int64_t k = 0; k < AREA; ++k) {
+            double logit = bias[(head * AREA + place - first) * KEYS + k];
+            const float* region = regions.data() + place / AREA * KEYS;
+            if (region[place - first] != region[k]) logit += bevfuse::attention::UNSEEN;
+            for (int64_t c = head * HEAD; c < (head + 1) * HEAD; ++c) {
+                logit += row(place)[c] * row(first + k)[HEADS * HEAD + c] / std::sqrt(double(HEAD));
+            }
+            total += shares[k] = std::exp(logit);
+        }
+        for (int64_t c = 0; c < HEAD; ++c) {
+            double sum = 0;
+            for (int64_t k = 0; k < AREA; ++k) sum += shares[k] * row(first + k)[(2 * HEADS + head) * HEAD + c];
+            plain[i * HEAD + c] = static_cast<float>(sum / total);
+        }
+    }
+    require(close(one, plain), "a token sees its window");
+    require(same(one, four), "a token sees the same with four threads");
+}
+
 void check_all(int seed) {
+    check_winograd(seed);
+    check_attention(seed);
     check_pooling(seed);
     check_voxel_keys(seed);
     check_trails(seed);

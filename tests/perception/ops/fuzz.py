@@ -15,11 +15,14 @@ import torch
 from calibration.errors import InputError
 from perception.ops import native
 from perception.ops.bev_pool import PoolingPlan, bev_pool
+from perception.ops.frustum import Frustums, Map, frustum_cells
 from perception.ops.nms import circle_nms, rotated_nms
 from perception.ops.sparse import Kernel, SparseTensor, convolve, convolve_inverse
 from perception.ops.surroundings import gather_surroundings
 from perception.ops.trails import Layout, count_trails
 from perception.ops.voxelize import voxelize
+from perception.ops.window_attention import window_attention, window_order
+from perception.ops.winograd import TILES, WinogradConvolution, computes_winograd
 
 WILD = (-(2**63), -(2**31) - 1, -(2**31), -2, -1, 2**31 - 1, 2**31, 2**32, 2**62, 2**63 - 1)
 WILD_FLOATS = (float("nan"), float("inf"), -float("inf"), 1e38, -1e38, 1e19, 9.3e18, 0.0, -0.0, 1e-45)
@@ -81,6 +84,35 @@ def suppress_boxes(rng: np.random.Generator) -> None:
     rotated_nms(boxes, scores, float(rng.random()), limit)
 
 
+def find_cells(rng: np.random.Generator) -> None:
+    count, pixels, depths = (int(n) for n in rng.integers(0, 5, 3))
+    frame = places(rng, (count,), 2, wild=False)
+    shapes = ((count, pixels, 2), (depths * 30,), (count, 3, 3), (count, 3))
+    size = tuple(int(n) for n in rng.integers(1, 30, 2))
+    frustum_cells(Frustums(*(numbers(rng, *shape) for shape in shapes), frame), Map((-1.0,) * 3, (0.2, 0.3, 2.0), size))
+
+
+@torch.no_grad()
+def convolve_by_tiles(rng: np.random.Generator) -> None:
+    cin, cout, height, width = (int(n) for n in rng.integers(1, 60, 4))
+    dtype = list(TILES)[int(rng.integers(0, 2))]
+    padding = tuple(int(n) for n in rng.integers(0, 3, 2))
+    if dtype == torch.bfloat16 and (cin % 2 or not computes_winograd(dtype)):
+        dtype = torch.float32
+    convolution = WinogradConvolution(numbers(rng, cout, cin, 3, 3), numbers(rng, cout), padding, "relu6", dtype)
+    convolution(numbers(rng, int(rng.integers(0, 3)), cin, height, width).to(dtype))
+
+
+@torch.no_grad()
+def attend(rng: np.random.Generator) -> None:
+    count, height, width, heads, side = (int(n) for n in rng.integers(1, 8, 5))
+    channels = 3 * heads * 16 * int(rng.integers(1, 4))
+    order = window_order(height, width, side + 1, int(rng.integers(0, 2)), torch.device("cpu"))
+    dtype = torch.float32 if rng.random() < 0.5 else torch.bfloat16
+    bias = numbers(rng, heads, (side + 1) ** 2, (side + 1) ** 2)
+    window_attention(numbers(rng, count, height, width, channels).to(dtype), numbers(rng, channels), bias, order)
+
+
 def convolve_back_and_forth(rng: np.random.Generator) -> None:
     size, batch = tuple(int(n) for n in rng.integers(1, 9, 3)), int(rng.integers(1, 3))
     kernel = Kernel(*(tuple(int(n) for n in rng.integers(low, 4, 3)) for low in (1, 1, 0)))
@@ -124,5 +156,8 @@ if __name__ == "__main__":
         read_beyond()
         sys.exit()
     torch.set_num_threads(2)
-    for call in (pool, make_voxels, follow_trails, gather_around, suppress_boxes, convolve_back_and_forth):
+    for call in (
+        *(pool, make_voxels, follow_trails, gather_around, suppress_boxes, convolve_back_and_forth),
+        *(find_cells, convolve_by_tiles, attend),
+    ):
         print(f"{call.__name__}: {run(call, int(sys.argv[1]))} of {sys.argv[1]} computed, the others refused")
