@@ -1,6 +1,6 @@
 """Attention among the tokens within each window of a map, windows shifted and cut off at the map's edges.
 
-Liu et al., "Swin Transformer", ICCV 2021, has it by padding, rolling and cutting maps, each of which copies all of them.
+Liu et al., "Swin Transformer", ICCV 2021, has it by padding, rolling and cutting maps, which copies all of them thrice.
 Here an order of places says which token is where, and the kernel reads and writes tokens where they lie, a window and
 head at a time, so that neither windows nor logits are ever written out for all of them.
 """

@@ -52,9 +52,9 @@ inline int64_t draw(const float* points, const std::vector<int64_t>& rows, const
 }
 
 inline double oldest(const float* points, int64_t count) {
-    double age = 0;
+    float age = 0;  // GCC 12 for aarch64 fails to vectorise this in double
     for (int64_t i = 0; i < count; ++i) age = std::fmax(age, std::fabs(points[5 * i + 4]));
-    return std::fmin(age, OLDEST_S);
+    return std::fmin(static_cast<double>(age), OLDEST_S);
 }
 
 }  // namespace
