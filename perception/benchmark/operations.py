@@ -1,7 +1,9 @@
 """How many operations a computation takes: a multiplication and the addition after it are two.
 
 Counted are products of matrices and convolutions, as torch's counter knows them, and sparse convolutions by their
-pairs of voxels. Norms, activations, pooling and geometry aren't: they wait for memory, not for arithmetic.
+pairs of voxels. Convolutions that Winograd's transforms compute by fewer count as if they weren't, as is the custom; so a
+stage of them may reach more than the machine's peak. Norms, activations, pooling and geometry aren't counted: they wait
+for memory, not for arithmetic.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from perception.benchmark.stages import replaced
+from perception.model import fused
 from perception.ops import dense
 from perception.ops.int8 import Int8Convolution
 from perception.ops.sparse import Epilogue, Rulebook, native_backend
@@ -29,7 +32,8 @@ def counting() -> Iterator[Callable[[], int]]:
     with (
         _attention_in_the_open(),
         replaced(dense, "fuses", lambda _: False),  # nor those of oneDNN with an activation,
-        replaced(Int8Convolution, "__call__", Int8Convolution.plain),  # or in eight bits
+        replaced(Int8Convolution, "__call__", Int8Convolution.plain),  # or in eight bits,
+        replaced(fused, "fuses", lambda _: False),  # or by tiles
         FlopCounterMode(display=False) as counter,
         replaced(native_backend, "convolve", sparse.convolve),
     ):

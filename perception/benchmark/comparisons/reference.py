@@ -2,8 +2,9 @@
 
 Compared are the parts of its BEVFusion that it installs as a package, on what our network feeds them: voxelisation,
 sparse encoder, Swin backbone, SECOND with its FPN. The rest of BEVFusion is an example in its repository, without a
-package to import, and is made of torch's own layers: for the whole network it is ours as trained, in float32 and with
-the plain pooling that is left to it without a GPU. One thread, for spconv's sake, which its encoder is made of.
+package to import, and is made of torch's own layers: for the whole network it is ours as trained, in float32, with cells
+and pooling in plain torch, which is what is left to it without a GPU. One thread, for spconv's sake, which its encoder is
+made of.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from perception.model.inference import for_inference
 from perception.model.network import LidarBranch, Network
 from perception.model.precision import Precision, autocast, in_float32
 from perception.ops.bev_pool import bev_pool_plain
+from perception.ops.frustum import frustum_cells_torch
 from perception.ops.voxelize import voxelize
 from perception.prepare import prepare
 from perception.types import Frame
@@ -172,7 +174,11 @@ class _Pass:
             return
         plan = SimpleNamespace(of=lambda cells, count: (cells, count))
         pool = lambda features, depth, cells_and_count: bev_pool_plain(features, depth, *cells_and_count)  # noqa: E731
-        with replaced(lift_splat, "PoolingPlan", plan), replaced(lift_splat, "bev_pool", pool):
+        with (
+            replaced(lift_splat, "PoolingPlan", plan),
+            replaced(lift_splat, "bev_pool", pool),
+            replaced(lift_splat, "frustum_cells", frustum_cells_torch),
+        ):
             yield
 
 

@@ -8,9 +8,7 @@
 #include "common.h"
 #include "isa.h"
 
-#if defined(__clang__)
-#pragma STDC FP_CONTRACT OFF
-#else
+#if !defined(__clang__)
 #pragma GCC optimize("fp-contract=off")
 #endif
 
@@ -29,6 +27,17 @@ struct Frustums {
 
 namespace {
 
+// A product, rounded. Clang heeds no pragma where the command line allows contraction; it gets something opaque.
+inline __attribute__((always_inline)) float product(float a, float b) {
+    float rounded = a * b;
+#if defined(__clang__) && defined(__x86_64__)
+    asm("" : "+x"(rounded));
+#elif defined(__clang__) && defined(__aarch64__)
+    asm("" : "+w"(rounded));
+#endif
+    return rounded;
+}
+
 inline __attribute__((always_inline)) void find(const Frustums& f, int64_t image, int64_t pixel, int64_t* cells) {
     const float u = f.pixel[(image * f.pixels + pixel) * 2], v = f.pixel[(image * f.pixels + pixel) * 2 + 1];
     const float* along = f.along + image * 9;
@@ -41,12 +50,12 @@ inline __attribute__((always_inline)) void find(const Frustums& f, int64_t image
         const int64_t count = std::min(TOGETHER, f.depths - start);
         int32_t found[TOGETHER];
         for (int64_t d = 0; d < count; ++d) {
-            const float depth = f.depth[start + d], along_u = u * depth, along_v = v * depth;
+            const float depth = f.depth[start + d], along_u = product(u, depth), along_v = product(v, depth);
             float place[3];
             for (int axis = 0; axis < 3; ++axis) {
-                float point = along_u * along[axis * 3];
-                point = point + along_v * along[axis * 3 + 1];
-                point = point + depth * along[axis * 3 + 2];
+                float point = product(along_u, along[axis * 3]);
+                point = point + product(along_v, along[axis * 3 + 1]);
+                point = point + product(depth, along[axis * 3 + 2]);
                 point = point + origin[axis];
                 place[axis] = (point - f.lower[axis]) / f.step[axis];
             }
