@@ -20,7 +20,7 @@ from calibration.spelling import did_you_mean
 from perception.config import Settings as BaseSettings
 from perception.model.boxes import boxes_of_frame
 from perception.model.grid import BevGrid
-from perception.model.layers import conv_norm_relu
+from perception.model.layers import conv_norm_relu, highest_around
 from perception.ops.nms import circle_nms
 from perception.types import Boxes3D
 
@@ -139,7 +139,7 @@ class CenterPointHead(nn.Module):
     def decode(self, outputs: Outputs) -> list[Boxes3D]:
         """One Boxes3D a frame, best first within each group."""
         heat = outputs.heatmap.sigmoid()
-        heat = heat * (heat == F.max_pool2d(heat, 3, stride=1, padding=1))
+        heat = heat * (heat == highest_around(F.pad(heat, (1, 1, 1, 1)), 3))
         return [self._decode_frame(heat, outputs, frame) for frame in range(len(heat))]
 
     def _decode_frame(self, heat: Tensor, outputs: Outputs, frame: int) -> Boxes3D:

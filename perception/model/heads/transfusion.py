@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from perception.config import Settings as BaseSettings
 from perception.model.boxes import boxes_of_frame
 from perception.model.grid import BevGrid
-from perception.model.layers import ConvNormAct, PointwiseConv1d, conv_norm_relu
+from perception.model.layers import ConvNormAct, PointwiseConv1d, conv_norm_relu, highest_around
 from perception.types import Boxes3D
 
 REGRESSION = {"center": 2, "height": 1, "dim": 3, "rot": 2, "vel": 2}
@@ -122,7 +122,7 @@ class TransFusionHead(nn.Module):
         """heat (B, classes, X, Y) with all that isn't a local maximum set to zero; the map's border never is one."""
         kernel = self.settings.peak_kernel
         border = kernel // 2
-        highest = F.pad(F.max_pool2d(heat, kernel, stride=1), (border,) * 4)
+        highest = F.pad(highest_around(heat, kernel), (border,) * 4)
         highest[:, self.small_classes] = heat[:, self.small_classes]
         return heat * (heat == highest)
 
