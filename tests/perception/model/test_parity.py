@@ -4,6 +4,7 @@ The parity data promises agreement to 1e-3 of the feature maps. Ours are a thous
 the number of threads; the bounds here are ten times what was measured.
 """
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from perception.checkpoints.mmdetection3d import native_name
 from perception.model.heads.transfusion import Outputs, TransFusionHead
+from perception.model.inference import for_inference
 from perception.prepare import prepare, resized_window
 from perception.sources import FrameOptions
 from perception.sources.mmdet3d_info import Source
@@ -41,15 +43,15 @@ class Run:
     maps: dict[str, Tensor]
     outputs: Outputs
     voxels: int
-
-    @property
-    def head(self) -> TransFusionHead:
-        return golden_network(self.kind).head
+    head: TransFusionHead
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=[(kind, form) for kind in CONFIGS for form in ("as trained", "for inference")])
 def run(request) -> Run:
-    network, batch = golden_network(request.param), golden_batch(request.param)
+    kind, form = request.param
+    network, batch = golden_network(kind), golden_batch(kind)
+    if form == "for inference":
+        network = for_inference(deepcopy(network))
     modules = {"pts_middle_encoder": network.lidar_branch.encoder, "pts_neck": network.bev_decoder}
     if network.camera_branch is not None:
         modules |= {"img_neck": network.camera_branch.neck, "fusion_layer": network.fuser}
@@ -61,7 +63,7 @@ def run(request) -> Run:
         voxels = len(network.lidar_branch.voxels(batch)[0])
     for hook in hooks:
         hook.remove()
-    return Run(request.param, maps, outputs, voxels)
+    return Run(kind, maps, outputs, voxels, network.head)
 
 
 def keep_output(maps: dict[str, Tensor], name: str):
