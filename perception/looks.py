@@ -30,24 +30,28 @@ class Looks:
 
 def looks_at(boxes: Boxes3D, cameras: Mapping[str, CameraImage], size: int, margin: float) -> Looks:
     """The best view of each of the boxes, in the lidar frame; `margin` is left around, as part of the box's side."""
-    best = np.zeros(len(boxes))
-    views: list[tuple[CameraImage, np.ndarray] | None] = [None] * len(boxes)
-    shares, origins = np.zeros(len(boxes), np.float32), np.zeros((len(boxes), 2), np.float32)
-    for camera in cameras.values():
-        camera = rectified(camera)
+    taken = [rectified(camera) for camera in cameras.values()]
+    count = len(boxes)
+    best, by = np.zeros(count), np.zeros(count, np.int64)
+    shares, origins = np.zeros(count, np.float32), np.zeros((count, 2), np.float32)
+    rectangles = np.zeros((count, 4))
+    for number, camera in enumerate(taken):
         corners, share = _rectangles(boxes, camera)
         shown = share * np.sqrt(np.prod(np.clip(corners[:, 2:] - corners[:, :2], 1, None), axis=1))
-        origin = camera.camera_from_lidar.inverse().translation
-        for row in np.nonzero(shown > best)[0]:
-            best[row], shares[row], views[row] = shown[row], share[row], (camera, corners[row])
-            origins[row] = origin[:2]
-    rows = np.array([row for row, view in enumerate(views) if view is not None], np.int64)
+        better = shown > best
+        best[better], shares[better], rectangles[better], by[better] = (
+            shown[better],
+            share[better],
+            corners[better],
+            number,
+        )
+        origins[better] = camera.camera_from_lidar.inverse().translation[:2]
+    rows = np.nonzero(best > 0)[0]
     images = np.zeros((len(rows), size, size, 3), np.uint8)
-    sides = np.zeros(len(rows), np.float32)
-    for image, (place, row) in zip(images, enumerate(rows), strict=True):
-        camera, rectangle = views[row]
-        sides[place] = (rectangle[2:] - rectangle[:2]).max()
-        _cut(camera.image, rectangle, margin, image)
+    for number, camera in enumerate(taken):
+        members = np.nonzero(by[rows] == number)[0]
+        _cut(camera.image, rectangles[rows[members]], margin, images, members)
+    sides = (rectangles[rows, 2:] - rectangles[rows, :2]).max(axis=1, initial=0.0).astype(np.float32)
     x, y = (boxes.centers[rows, :2] - origins[rows]).T
     return Looks(rows, images, sides, shares[rows], np.arctan2(y, x).astype(np.float32), origins[rows])
 
@@ -68,19 +72,20 @@ def _rectangles(boxes: Boxes3D, camera: CameraImage) -> tuple[np.ndarray, np.nda
     return rectangles, np.where(seen, share, 0.0)
 
 
-def _cut(image: np.ndarray, rectangle: np.ndarray, margin: float, out: np.ndarray) -> None:
-    """Scale the square around the rectangle into `out` (S, S, 3)."""
-    height, width = image.shape[:2]
-    size = len(out)
-    side = (rectangle[2:] - rectangle[:2]).max() * (1 + 2 * margin)
-    left, top = (rectangle[:2] + rectangle[2:]) / 2 - side / 2
-    scale = size / side
-    first = np.floor([max(left, 0), max(top, 0)]).astype(int)
-    last = np.ceil([min(left + side, width), min(top + side, height)]).astype(int)
-    x0, y0 = np.round((first - (left, top)) * scale).astype(int).clip(0, size - 1)
-    x1, y1 = np.round((last - (left, top)) * scale).astype(int).clip(1, size)
-    if x1 <= x0 or y1 <= y0 or (last <= first).any():
-        return
-    part = image[first[1] : last[1], first[0] : last[0]]
-    smaller = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    out[y0:y1, x0:x1] = cv2.resize(part, (int(x1 - x0), int(y1 - y0)), interpolation=smaller)
+def _cut(image: np.ndarray, rectangles: np.ndarray, margin: float, out: np.ndarray, members: np.ndarray) -> None:
+    """Scale the squares around the rectangles (K, 4) into the `members` (K,) of `out` (N, S, S, 3)."""
+    size, limits = out.shape[1], np.array(image.shape[1::-1])
+    sides = (rectangles[:, 2:] - rectangles[:, :2]).max(axis=1, keepdims=True, initial=0.0) * (1 + 2 * margin)
+    corners = (rectangles[:, :2] + rectangles[:, 2:]) / 2 - sides / 2  # left, top
+    scales = size / sides
+    first = np.floor(np.maximum(corners, 0)).astype(int)  # of the image: column, row
+    last = np.ceil(np.minimum(corners + sides, limits)).astype(int)
+    start = np.round((first - corners) * scales).astype(int).clip(0, size - 1)  # of the view
+    end = np.round((last - corners) * scales).astype(int).clip(1, size)
+    there = ((end > start) & (last > first)).all(axis=1)
+    numbers = np.concatenate([first, last, start, end], axis=1)
+    for member, (left, top, right, bottom, x0, y0, x1, y1), smaller in zip(
+        members[there].tolist(), numbers[there].tolist(), (scales[there, 0] < 1).tolist(), strict=True
+    ):
+        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        out[member, y0:y1, x0:x1] = cv2.resize(image[top:bottom, left:right], (x1 - x0, y1 - y0), interpolation=how)
