@@ -1,4 +1,4 @@
-// The inner loop of attention.h, for the instruction set of the file that includes this behind sparse_blocks.h.
+// The inner loop of attention.h, for the instruction set of the file that includes this behind blocks.h.
 
 // e to the power of each, all at most 0 or not a number, which stays so: two to a whole number, by the exponent's bits,
 // and to a rest by its series.

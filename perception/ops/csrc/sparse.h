@@ -64,7 +64,8 @@ struct TilePairs {
 
 constexpr int64_t OUTER_PAIRS = 64;  // taken together: their rows fit the first-level cache
 
-// The inner loops, compiled once for each instruction set.
+// The inner loops, compiled once for each instruction set; those of winograd.h and attention.h are here as well, for they
+// multiply by the same blocks.
 //
 // Weights are packed by panels of at most `panel` output channels, a multiple of `width`: panel, input channel, output
 // channel. With bf16 two input channels stay together: panel, pair of input channels, output channel, which of the two.

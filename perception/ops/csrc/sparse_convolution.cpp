@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "sparse.h"
-#include "sparse_pack.h"
+#include "pack.h"
 #include "sparse_threads.h"
 
 namespace bevfuse::sparse {

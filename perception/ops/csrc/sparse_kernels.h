@@ -1,6 +1,6 @@
-// The inner loops that an instruction set needs whole, around those of sparse_blocks.h, which says how to include this.
+// The inner loops that an instruction set needs whole, around those of blocks.h, which says how to include this.
 
-#include "sparse_blocks.h"
+#include "blocks.h"
 
 TARGET static void multiply(const float* features, const int32_t* sources, const uint16_t* targets, int64_t count,
                             const float* weight, int64_t cin, int64_t cout, float* sums) {

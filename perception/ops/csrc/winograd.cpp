@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "sparse.h"
-#include "sparse_pack.h"
+#include "pack.h"
 #include "sparse_threads.h"
 
 namespace bevfuse::winograd {

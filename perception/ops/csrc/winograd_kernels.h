@@ -1,4 +1,4 @@
-// The transforms of winograd.h, for the instruction set of the file that includes this behind sparse_blocks.h.
+// The transforms of winograd.h, for the instruction set of the file that includes this behind blocks.h.
 //
 // Polynomials are evaluated at 0, +-1/sqrt(2), +-sqrt(2) and infinity for four outputs, at 0, +-1 and infinity for two:
 // where points lie evenly about 1, less is rounded off (Barabasz et al., "Error Analysis and Improving the Accuracy of

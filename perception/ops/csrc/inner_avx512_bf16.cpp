@@ -15,7 +15,7 @@ namespace {
 #define OWN_NARROWED
 typedef uint16_t Halves __attribute__((vector_size(32), aligned(2), may_alias));
 TARGET static inline Halves narrowed(__m512 value) { return (Halves)_mm512_cvtneps_pbh(value); }
-#include "sparse_blocks.h"
+#include "blocks.h"
 #include "attention_kernels.h"
 #include "winograd_kernels.h"
 

@@ -1,4 +1,5 @@
-// The inner loops of sparse convolution, included once for each instruction set by a file that defines
+// Vectors and the products of matrices that all inner loops share, included once for each instruction set by a file
+// that defines
 //   TARGET   the attribute that allows its instructions
 //   WIDTH    floats in a vector
 //   VECTORS  vectors of output channels in a panel
