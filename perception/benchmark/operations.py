@@ -1,7 +1,7 @@
 """How many operations a computation takes: a multiplication and the addition after it are two.
 
-Counted are products of matrices and convolutions, as torch's counter knows them, and sparse convolutions by their
-pairs of voxels. Convolutions that Winograd's transforms compute by fewer count as if they weren't, as is the custom; so a
+Counted are products of matrices and convolutions, as torch's counter knows them, and sparse convolutions by their pairs
+of voxels. Convolutions that Winograd's transforms compute by fewer count as if they weren't, as is the custom; so a
 stage of them may reach more than the machine's peak. Norms, activations, pooling and geometry aren't counted: they wait
 for memory, not for arithmetic.
 """

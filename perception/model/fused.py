@@ -10,7 +10,7 @@ from perception.ops.dense import Activation, convolve, fuses, linear
 from perception.ops.int8 import Int8Convolution
 from perception.ops.winograd import BOUNDS, WinogradConvolution, computes_winograd
 
-LEAST_CHANNELS = 16  # of a convolution in eight bits
+LEAST_CHANNELS = 16  # of a convolution in eight bits, or by Winograd's transforms
 LEAST_PIXELS = 256  # of the outputs of one by Winograd's transforms, whose weights are four times as large
 ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6", nn.GELU: "gelu"}
 
@@ -35,7 +35,8 @@ def fused(layer: nn.Module, activation: Activation = "none") -> nn.Module | None
 
 def _fused_convolution(layer: nn.Conv2d, activation: Activation) -> FusedConv2d:
     shape = (layer.kernel_size, layer.stride, layer.dilation, layer.groups)
-    suits = shape == ((3, 3), (1, 1), (1, 1), 1) and activation in BOUNDS and layer.in_channels >= LEAST_CHANNELS
+    wide = layer.in_channels >= LEAST_CHANNELS and layer.in_channels % 2 == 0
+    suits = shape == ((3, 3), (1, 1), (1, 1), 1) and activation in BOUNDS and wide
     return (WinogradConv2d if suits else FusedConv2d)(layer, activation)
 
 

@@ -76,12 +76,17 @@ def computes_winograd(dtype: torch.dtype) -> bool:
 
 
 class WinogradConvolution:
-    """Maps x (N, in, H, W) -> activated sums (N, out, H', W') of the same type, float32 or bfloat16; stride 1."""
+    """Maps x (N, in, H, W) -> activated sums (N, out, H', W') of the same type, float32 or bfloat16; stride 1.
+
+    Raises InputError for bfloat16 and an odd number of channels: they are multiplied in pairs.
+    """
 
     def __init__(
         self, weight: Tensor, bias: Tensor | None, padding: tuple[int, int], activation: Activation, dtype: torch.dtype
     ) -> None:
         self.out_channels, self.channels = weight.shape[:2]
+        if dtype == torch.bfloat16 and self.channels % 2:
+            raise InputError("channels in bfloat16", "an even number", str(self.channels))
         self.padding, self.activation, self.dtype, self.tile = padding, activation, dtype, TILES[dtype]
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach().float().contiguous()
         self._packed = _packed(transformed(weight, self.tile).to(dtype)) if computes_winograd(dtype) else None

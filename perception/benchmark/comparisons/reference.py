@@ -2,9 +2,9 @@
 
 Compared are the parts of its BEVFusion that it installs as a package, on what our network feeds them: voxelisation,
 sparse encoder, Swin backbone, SECOND with its FPN. The rest of BEVFusion is an example in its repository, without a
-package to import, and is made of torch's own layers: for the whole network it is ours as trained, in float32, with cells
-and pooling in plain torch, which is what is left to it without a GPU. One thread, for spconv's sake, which its encoder is
-made of.
+package to import, and is made of torch's own layers: for the whole network it is ours as trained, in float32, with
+cells and pooling in plain torch, which is what is left to it without a GPU. One thread, for spconv's sake, which its
+encoder is made of.
 """
 
 from __future__ import annotations

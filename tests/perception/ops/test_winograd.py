@@ -108,6 +108,11 @@ def test_maps_that_do_not_fit_are_refused(wrong):
         made(torch.float32)(wrong)
 
 
+def test_channels_come_in_pairs_in_bfloat16():
+    with pytest.raises(InputError, match="channels"):
+        WinogradConvolution(numbers(8, 23, 3, 3), None, (1, 1), "none", torch.bfloat16)
+
+
 @pytest.mark.parametrize("dtype", TILES, ids=str)
 def test_a_layer_for_inference_takes_this_way_where_maps_are_large(dtype, monkeypatch):
     made(dtype)
@@ -136,6 +141,7 @@ def test_a_layer_for_inference_takes_this_way_where_maps_are_large(dtype, monkey
         nn.Conv2d(24, 16, 3, padding=1, groups=2),
         nn.Conv2d(24, 16, 5),
         nn.Conv2d(3, 16, 3),
+        nn.Conv2d(33, 16, 3),
         SamePaddingConv2d(24, 16, 3, stride=2),
     ],
     ids=str,
