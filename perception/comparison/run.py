@@ -4,6 +4,7 @@
     OUT/NAME/config.yaml    the detector
     OUT/NAME/conditions/    scores, as tools/robustness.py keeps them
     OUT/NAME/cost.json      parameters, and the time a frame takes
+    OUT/NAME/suite.json     mRA, where the suite was run; it is cheaper to run it for some methods only
     OUT/comparison.json     all of it
 
 What a further run takes up goes by weights, data and code.
@@ -98,12 +99,26 @@ def _row(methods: Methods, method: Method, place: Place, progress: Progress, say
     wanted = list(dict.fromkeys((*CONDITIONS.values(), *place.suite)))
     found = condition_scores(settings, place.truth, home / "conditions", wanted, progress, say)
     scores = {title: found[condition] for title, condition in CONDITIONS.items()}
-    under: dict[str, list[float]] = {}
-    for condition in place.suite:
-        under.setdefault(condition.name, []).append(found[condition]["NDS"])
-    left = resistance(scores["all sensors"]["NDS"], under).mra if under else None
+    left = _left(found, place.suite, checkpoint, home / "suite.json")
     about = {"name": method.name, "level": method.level, "of": method.of, "trained": _budget(method, config)}
     return about | {"scores": scores, "mRA": left} | _cost(path, checkpoint, place.truth, home / "cost.json")
+
+
+def _left(
+    found: dict[Condition, dict[str, float]], suite: tuple[Condition, ...], checkpoint: Path, kept: Path
+) -> float | None:
+    """mRA under the suite; without one that of the last suite that these weights were put through, if any."""
+    weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    if not suite:
+        before = json.loads(kept.read_text(encoding="utf-8")) if is_file(kept) else {"weights": None}
+        return before["mRA"] if before["weights"] == weights else None
+    under: dict[str, list[float]] = {}
+    for condition in suite:
+        under.setdefault(condition.name, []).append(found[condition]["NDS"])
+    left = resistance(found[Condition()]["NDS"], under).mra
+    severities = sorted({condition.severity for condition in suite})
+    write_atomically(kept, json.dumps({"weights": weights, "severities": severities, "mRA": left}, indent=1))
+    return left
 
 
 def _made(

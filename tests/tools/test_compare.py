@@ -98,6 +98,11 @@ def test_the_whole_suite_gives_mra(place: Path, capsys, monkeypatch) -> None:
     assert finished.code == 0, finished.stderr
     kept = [path.name.rsplit("-", 1)[0] for path in (place / "out/late_boxes/conditions").glob("*.json")]
     assert {"fog-2", "lidar_beams-2", "clean"} <= set(kept)
+    (row,) = json.loads((place / "out/comparison.json").read_text())
+    again = compare(place, "--only", "late boxes", capture=capsys, monkeypatch=monkeypatch)  # without the suite
+    assert again.code == 0, again.stderr
+    assert json.loads((place / "out/comparison.json").read_text()) == [row]
+    assert row["mRA"] is not None
 
 
 def test_samples_are_spread_evenly() -> None:
