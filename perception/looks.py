@@ -39,12 +39,8 @@ def looks_at(boxes: Boxes3D, cameras: Mapping[str, CameraImage], size: int, marg
         corners, share = _rectangles(boxes, camera)
         shown = share * np.sqrt(np.prod(np.clip(corners[:, 2:] - corners[:, :2], 1, None), axis=1))
         better = shown > best
-        best[better], shares[better], rectangles[better], by[better] = (
-            shown[better],
-            share[better],
-            corners[better],
-            number,
-        )
+        best[better], shares[better] = shown[better], share[better]
+        rectangles[better], by[better] = corners[better], number
         origins[better] = camera.camera_from_lidar.inverse().translation[:2]
     rows = np.nonzero(best > 0)[0]
     images = np.zeros((len(rows), size, size, 3), np.uint8)

@@ -99,26 +99,32 @@ def _row(methods: Methods, method: Method, place: Place, progress: Progress, say
     wanted = list(dict.fromkeys((*CONDITIONS.values(), *place.suite)))
     found = condition_scores(settings, place.truth, home / "conditions", wanted, progress, say)
     scores = {title: found[condition] for title, condition in CONDITIONS.items()}
-    left = _left(found, place.suite, checkpoint, home / "suite.json")
+    weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    left = _left(found, place.suite, weights, home / "suite.json")
     about = {"name": method.name, "level": method.level, "of": method.of, "trained": _budget(method, config)}
-    return about | {"scores": scores, "mRA": left} | _cost(path, checkpoint, place.truth, home / "cost.json")
+    return about | {"scores": scores, "mRA": left} | _cost(path, checkpoint, place.truth, weights, home / "cost.json")
 
 
 def _left(
-    found: dict[Condition, dict[str, float]], suite: tuple[Condition, ...], checkpoint: Path, kept: Path
+    found: dict[Condition, dict[str, float]], suite: tuple[Condition, ...], weights: str, kept: Path
 ) -> float | None:
     """mRA under the suite; without one that of the last suite that these weights were put through, if any."""
-    weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     if not suite:
-        before = json.loads(kept.read_text(encoding="utf-8")) if is_file(kept) else {"weights": None}
-        return before["mRA"] if before["weights"] == weights else None
+        before = _kept_of(weights, kept)
+        return None if before is None else before["mRA"]
     under: dict[str, list[float]] = {}
     for condition in suite:
         under.setdefault(condition.name, []).append(found[condition]["NDS"])
     left = resistance(found[Condition()]["NDS"], under).mra
-    severities = sorted({condition.severity for condition in suite})
+    severities = sorted({condition.severity for condition in suite})  # for who reads the file
     write_atomically(kept, json.dumps({"weights": weights, "severities": severities, "mRA": left}, indent=1))
     return left
+
+
+def _kept_of(weights: str, kept: Path) -> dict[str, Any] | None:
+    """What the file says, where it is there and of these weights."""
+    found = json.loads(kept.read_text(encoding="utf-8")) if is_file(kept) else {}
+    return found if found.get("weights") == weights else None
 
 
 def _made(
@@ -159,13 +165,11 @@ def _budget(method: Method, config: DetectorConfig) -> int:
     return config.training.epochs * (config.training.epoch_frames or 0)
 
 
-def _cost(config: Path, checkpoint: Path, truth: Truth, kept: Path) -> dict[str, Any]:
+def _cost(config: Path, checkpoint: Path, truth: Truth, weights: str, kept: Path) -> dict[str, Any]:
     """Millions of parameters, and the median time a frame takes from decoded images, in ms, on this machine."""
-    weights = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    if is_file(kept):
-        found = json.loads(kept.read_text(encoding="utf-8"))
-        if found["weights"] == weights:
-            return found["cost"]
+    before = _kept_of(weights, kept)
+    if before is not None:
+        return before["cost"]
     detector = load_detector(config, checkpoint)
     options = frame_options_of(detector.config, cameras_too=False, allow_missing=False, truth=False)
     tokens = spread(truth.tokens, TIMED_FRAMES)

@@ -11,7 +11,7 @@ from perception.ops.int8 import Int8Convolution
 from perception.ops.winograd import BOUNDS, WinogradConvolution, computes_winograd
 
 LEAST_CHANNELS = 16  # of a convolution in eight bits, or by Winograd's transforms
-LEAST_PIXELS = 256  # of the outputs of one by Winograd's transforms, whose weights are four times as large
+LEAST_PIXELS = 256  # of the maps of one by Winograd's transforms, whose weights are four times as large
 ACTIVATIONS: dict[type[nn.Module], Activation] = {nn.ReLU: "relu", nn.ReLU6: "relu6", nn.GELU: "gelu"}
 
 

@@ -30,7 +30,7 @@ class WindowOrder:
     size: tuple[int, int]  # padded height and width
     there: Tensor  # (windows, side^2) int32, of each place in a window the token's place in the map, row by row, or -1
     back: Tensor  # (H * W,) int64, of each token its place
-    regions: Tensor | None  # (windows, side^2) float32: tokens see those in the same one; None: all do
+    regions: Tensor | None  # (windows, side^2 filled up) float32: tokens see those in the same one; None: all do
 
 
 class _Windows(ctypes.Structure):
@@ -59,13 +59,18 @@ def window_order(height: int, width: int, side: int, shift: int, device: torch.d
 
 
 def _regions(height: int, width: int, side: int, shift: int) -> Tensor:
-    """(windows, side^2), another number for each of what the shift joins."""
+    """(windows, side^2 filled up), another number for each of what the shift joins."""
     region = torch.zeros(1, height, width, 1)
     bounds = (slice(0, -side), slice(-side, -shift), slice(-shift, None))
     for i, rows in enumerate(bounds):
         for j, columns in enumerate(bounds):
             region[:, rows, columns] = 3 * i + j
-    return to_windows(region, side).squeeze(-1).contiguous()
+    return _filled(to_windows(region, side).squeeze(-1), 0.0)
+
+
+def _filled(numbers: Tensor, value: float) -> Tensor:
+    """The last axis, of a window's places, filled up as the kernel wants it."""
+    return F.pad(numbers, (0, -numbers.shape[-1] % LANES), value=value).contiguous()
 
 
 def to_windows(tokens: Tensor, side: int) -> Tensor:
@@ -92,14 +97,13 @@ def window_attention(qkv: Tensor, padding: Tensor, bias: Tensor, order: WindowOr
     count, height, columns, _ = tokens.shape
     if len(order.back) != height * columns:
         raise InputError("tokens", f"the {len(order.back)} of their order", f"{height} x {columns}")
-    filled = F.pad(bias.float(), (0, -area % LANES), value=NOTHING).contiguous()
-    regions = None if order.regions is None else F.pad(order.regions, (0, -area % LANES)).contiguous()
+    filled = _filled(bias.float(), NOTHING)
     out = torch.empty(count, height, columns, heads * width, dtype=qkv.dtype)
     windows = _Windows(
         *(count, height * columns, len(order.there), area, heads, width),
         native.pointer(order.there),
         filled.shape[-1],
-        None if regions is None else native.pointer(regions),
+        None if order.regions is None else native.pointer(order.regions),
         native.pointer(filled),
     )
     native.run(
@@ -132,5 +136,6 @@ def _logits(bias: Tensor, order: WindowOrder, images: int, like: Tensor) -> Tens
     bias = bias[None].to(like.dtype)
     if order.regions is None:
         return bias
-    apart = order.regions[:, None, :, None] != order.regions[:, None, None, :]
+    regions = order.regions[:, : bias.shape[-1]]
+    apart = regions[:, None, :, None] != regions[:, None, None, :]
     return torch.where(apart, bias + UNSEEN, bias).repeat(images, 1, 1, 1)

@@ -52,10 +52,8 @@ def transforms(outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     points = np.array(POINTS[outputs])
     others = [np.delete(points, i) for i in range(len(points))]
     back = np.vander(points, outputs, increasing=True).T
-    of_weights = np.vander(points, TAPS, increasing=True)
-    of_weights = (
-        of_weights / np.array([np.prod(point - rest) for point, rest in zip(points, others, strict=True)])[:, None]
-    )
+    apart = np.array([np.prod(point - rest) for point, rest in zip(points, others, strict=True)])
+    of_weights = np.vander(points, TAPS, increasing=True) / apart[:, None]
     into = [np.append(polynomial.polyfromroots(rest), 0.0) for rest in others]
     back = np.column_stack([back, np.eye(outputs)[-1]])
     of_weights = np.vstack([of_weights, np.eye(TAPS)[-1]])

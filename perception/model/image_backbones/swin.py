@@ -135,11 +135,10 @@ class WindowAttention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         order = window_order(*tokens.shape[1:3], self.window, self.shift, tokens.device)
         area, qkv = self.window**2, self.qkv(tokens)
-        # The map is padded with zeros, of which the first product makes its bias.
-        padding = torch.zeros_like(qkv[0, 0, 0]) if self.qkv.bias is None else self.qkv.bias
         bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
         bias = bias.view(area, area, self.heads).permute(2, 0, 1)
-        return self.proj(window_attention(qkv, padding, bias, order))
+        # The map is padded with zeros, of which the first product makes its bias.
+        return self.proj(window_attention(qkv, self.qkv.bias, bias, order))
 
 
 class PatchMerging(nn.Module):
@@ -160,7 +159,9 @@ class PatchMerging(nn.Module):
         return self.reduction(self.norm(merged.flatten(3)))
 
     def finalise(self) -> None:
-        """Reorder the weights so that tokens are stacked whole, which is copied faster."""
+        """Reorder the weights, once, so that tokens are stacked whole, which is copied faster."""
+        if self.by_token:
+            return
         for weights in (self.norm.weight, self.norm.bias, self.reduction.weight):
             weights.data = weights.data.unflatten(-1, (-1, 4)).transpose(-1, -2).flatten(-2).contiguous()
         self.by_token = True

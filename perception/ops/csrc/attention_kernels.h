@@ -23,25 +23,24 @@ struct Lanes {
     typedef float Vector __attribute__((vector_size(COUNT * 4)));
 };
 
-template <int COUNT>
-INLINE float largest(typename Lanes<COUNT>::Vector x) {
-    if constexpr (COUNT == 1) {
-        return x[0];
-    } else {
-        typename Lanes<COUNT / 2>::Vector halves[2];
-        __builtin_memcpy(halves, &x, sizeof x);
-        return largest<COUNT / 2>(halves[0] > halves[1] ? halves[0] : halves[1]);
-    }
-}
+struct Larger {
+    template <class Type>
+    INLINE Type of(Type a, Type b) { return a > b ? a : b; }
+};
 
-template <int COUNT>
-INLINE float total(typename Lanes<COUNT>::Vector x) {
+struct Sum {
+    template <class Type>
+    INLINE Type of(Type a, Type b) { return a + b; }
+};
+
+template <class Join, int COUNT>
+INLINE float folded(typename Lanes<COUNT>::Vector x) {
     if constexpr (COUNT == 1) {
         return x[0];
     } else {
         typename Lanes<COUNT / 2>::Vector halves[2];
         __builtin_memcpy(halves, &x, sizeof x);
-        return total<COUNT / 2>(halves[0] + halves[1]);
+        return folded<Join, COUNT / 2>(Join::of(halves[0], halves[1]));
     }
 }
 
@@ -135,13 +134,13 @@ TARGET static void attend_as(const attention::Windows& windows, const void* qkv,
                 const Vector more = load(logits + c, WIDTH);
                 most = most > more ? most : more;
             }
-            const float best = largest<WIDTH>(most);
+            const float best = folded<Larger, WIDTH>(most);
             for (int64_t c = 0; c < keys; c += WIDTH) {
                 const Vector value = exponential(load(logits + c, WIDTH) - best);
                 store(logits + c, value, WIDTH);
                 sum += value;
             }
-            shares[a] = 1.0f / total<WIDTH>(sum);
+            shares[a] = 1.0f / folded<Sum, WIDTH>(sum);
         }
         product(seen, keys, each, places, area, v, area, width, sums);
         for (int64_t a = 0; a < area; ++a) {
