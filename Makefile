@@ -41,7 +41,7 @@ sanitize: export TSAN_OPTIONS := ignore_noninstrumented_modules=1 # such as Open
 sanitize: $(INSTALLED) $(SANITIZED)/kernels.so $(SANITIZED)/races
 	$(SANITIZED)/races race 2>&1 | grep 'WARNING: ThreadSanitizer: data race' # the one on purpose is found
 	$(SANITIZED)/races
-	for isa in baseline avx2 avx512_bf16; do \
+	for isa in baseline avx2 avx512_bf16 amx; do \
 	    env BEVFUSE_ISA=$$isa BEVFUSE_KERNELS=$(SANITIZED)/kernels.so ASAN_OPTIONS=detect_leaks=0 \
 	        LD_PRELOAD='$(PRELOADED)' $(VENV)/bin/python -m tests.perception.ops.fuzz 2000 || exit 1; \
 	done

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
-from perception.ops.dense import Activation, convolve, fuses, linear
+from perception.ops.dense import Activation, convolve, fuses, linear, multiplies_tiles
 from perception.ops.int8 import Int8Convolution
 from perception.ops.winograd import BOUNDS, WinogradConvolution, computes_winograd
 
@@ -99,7 +99,7 @@ class WinogradConv2d(FusedConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         dtype, pixels = self._dtype(), x.shape[0] * x.shape[-2] * x.shape[-1]
-        if pixels < LEAST_PIXELS or not (fuses(x) and computes_winograd(dtype)):
+        if pixels < LEAST_PIXELS or multiplies_tiles(dtype) or not (fuses(x) and computes_winograd(dtype)):
             return super().forward(x)
         if dtype not in self._ways:
             self._ways[dtype] = WinogradConvolution(self.weight, self.bias, self.shape[1], self.activation, dtype)

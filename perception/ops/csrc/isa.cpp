@@ -6,10 +6,23 @@
 
 #include "common.h"
 
+#if defined(BEVFUSE_AMX)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace bevfuse {
 namespace {
 
-constexpr const char* NAMES[] = {"baseline", "avx2", "avx512", "avx512_bf16"};
+constexpr const char* NAMES[] = {"baseline", "avx2", "avx512", "avx512_bf16", "amx"};
+
+#if defined(BEVFUSE_AMX)
+// Tiles are 8 KB of registers more for each thread, which Linux gives to a process that asks.
+bool may_use_tiles() {
+    constexpr long REQUEST = 0x1023, TILES = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return syscall(SYS_arch_prctl, REQUEST, TILES) == 0;
+}
+#endif
 
 Isa of_processor() {
 #if defined(__x86_64__)
@@ -19,7 +32,12 @@ Isa of_processor() {
                       __builtin_cpu_supports("popcnt");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    if (avx512 && __builtin_cpu_supports("avx512bf16")) return Isa::avx512_bf16;
+    const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+#if defined(BEVFUSE_AMX)
+    const bool tiles = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16");
+    if (bf16 && tiles && may_use_tiles()) return Isa::amx;
+#endif
+    if (bf16) return Isa::avx512_bf16;
     if (avx512) return Isa::avx512;
     if (avx2) return Isa::avx2;
 #endif
@@ -29,7 +47,7 @@ Isa of_processor() {
 Isa chosen() {
     const char* wanted = std::getenv("BEVFUSE_ISA");
     const Isa best = of_processor();
-    for (int i = 0; wanted && i < 4; ++i) {
+    for (int i = 0; wanted && i < 5; ++i) {
         if (!std::strcmp(wanted, NAMES[i])) return std::min(best, static_cast<Isa>(i));
     }
     return best;

@@ -8,9 +8,14 @@
 #define BEVFUSE_WHOLE_VECTORS ",prefer-vector-width=512"
 #endif
 
+// GCC knows AMX from its eleventh version on.
+#if defined(__x86_64__) && defined(__linux__) && (defined(__clang__) || __GNUC__ >= 11)
+#define BEVFUSE_AMX
+#endif
+
 namespace bevfuse {
 
-enum class Isa { baseline, avx2, avx512, avx512_bf16 };
+enum class Isa { baseline, avx2, avx512, avx512_bf16, amx };
 
 // The best there is, or what the environment's BEVFUSE_ISA names if that is less; looked up once.
 Isa best_isa();

@@ -14,10 +14,11 @@ struct Steps {
     int64_t out, offset, in;
 };
 
-// Packs one offset as Kernels wants it; missing output channels are zero. `together` input channels side by side.
+// Packs one offset as Kernels wants it, `together` input channels side by side; missing output channels are zero, and so
+// are input channels from cin to `depth`.
 template <class T>
-void pack(const T* weight, const Steps& steps, int64_t cin, int64_t cout, const Kernels& inner, int64_t together,
-          T* to) {
+void pack(const T* weight, const Steps& steps, int64_t cin, int64_t depth, int64_t cout, const Kernels& inner,
+          int64_t together, T* to) {
     const int64_t stride = padded(cout, inner.width);
     for (int64_t column = 0; column < stride; column += inner.panel) {
         const int64_t width = std::min(inner.panel, stride - column);
@@ -30,6 +31,8 @@ void pack(const T* weight, const Steps& steps, int64_t cin, int64_t cout, const 
             std::fill(to + there * together, to + width * together, T(0));
             to += width * together;
         }
+        std::fill_n(to, (depth - cin) * width, T(0));
+        to += (depth - cin) * width;
     }
 }
 

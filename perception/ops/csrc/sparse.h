@@ -64,6 +64,18 @@ struct TilePairs {
 
 constexpr int64_t OUTER_PAIRS = 64;  // taken together: their rows fit the first-level cache
 
+constexpr int64_t TILE_STATE = 64;  // bytes that say how tiles of AMX are laid out
+
+// Products of bf16 by whole tiles.
+struct Tiles {
+    int64_t depth;               // weights' input channels are filled up to a multiple of this, with zeros
+    void (*enter)(void* before);  // before the first product of a thread; writes TILE_STATE bytes for leave
+    // As multiply_bf16 of Kernels, any cin; null where the processor can't.
+    void (*multiply)(const uint16_t* features, const int32_t* sources, const uint16_t* targets, int64_t count,
+                     const uint16_t* weight, int64_t cin, int64_t cout, float* sums);
+    void (*leave)(const void* before);  // leaves the tiles to others, such as oneDNN, as it found them
+};
+
 // The inner loops, compiled once for each instruction set; those of winograd.h and attention.h are here as well, for they
 // multiply by the same blocks.
 //
@@ -91,6 +103,7 @@ struct Kernels {
     void (*find_pairs)(const Windows& windows, int64_t first, int64_t count, const TilePairs& found);
     winograd::Ways winograd;
     attention::Ways attention;
+    Tiles tiles;
 };
 
 const Kernels& baseline_kernels();
@@ -98,12 +111,18 @@ const Kernels& baseline_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
 const Kernels& avx512_bf16_kernels();
+#if defined(BEVFUSE_AMX)
+const Kernels& amx_kernels();
+#endif
 #endif
 
 // Those for the best instruction set of this processor.
 inline const Kernels& kernels() {
 #if defined(__x86_64__)
     switch (best_isa()) {
+#if defined(BEVFUSE_AMX)
+        case Isa::amx: return amx_kernels();
+#endif
         case Isa::avx512_bf16: return avx512_bf16_kernels();
         case Isa::avx512: return avx512_kernels();
         case Isa::avx2: return avx2_kernels();

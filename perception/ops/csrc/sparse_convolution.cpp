@@ -10,26 +10,39 @@
 namespace bevfuse::sparse {
 namespace {
 
-template <class T, class Multiply>
-int convolve(const T* features, const T* weight, const Steps& steps, int64_t cin, int64_t cout, int64_t together,
-             Multiply multiply, const Rules& rules, const Epilogue& epilogue, void* out, int threads) {
+template <class T>
+struct Products {
+    void (*multiply)(const T*, const int32_t*, const uint16_t*, int64_t, const T*, int64_t, int64_t, float*);
+    int64_t together;  // input channels, side by side
+    int64_t depth;     // input channels, filled up to a multiple of this
+    const Tiles* tiles;  // to be entered, or null
+};
+
+template <class T>
+int convolve(const T* features, const T* weight, const Steps& steps, int64_t cin, int64_t cout,
+             const Products<T>& products, const Rules& rules, const Epilogue& epilogue, void* out, int threads) {
     const Kernels& inner = kernels();
-    const int64_t stride = padded(cout, inner.width), offsets = rules.offsets, tiles = rules.tiles();
+    const int64_t stride = padded(cout, inner.width), depth = padded(cin, products.depth);
+    const int64_t offsets = rules.offsets, tiles = rules.tiles();
     threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, tiles)));
-    const Buffer<T> packed = buffer<T>(offsets * cin * stride);
+    const Buffer<T> packed = buffer<T>(offsets * depth * stride);
     const Buffer<float> workspace = buffer<float>(threads * rules.tile_rows * stride);
     if (!packed || !workspace) return 1;
     each(threads, offsets, [&](int64_t o, int) {
-        pack(weight + o * steps.offset, steps, cin, cout, inner, together, packed.get() + o * cin * stride);
+        pack(weight + o * steps.offset, steps, cin, depth, cout, inner, products.together,
+             packed.get() + o * depth * stride);
     });
     each(threads, tiles, [&](int64_t tile, int thread) {
         float* sums = workspace.get() + thread * rules.tile_rows * stride;
+        alignas(64) unsigned char before[TILE_STATE];
+        if (products.tiles) products.tiles->enter(before);
         std::fill_n(sums, rules.rows_in(tile) * stride, 0.0f);
         for (int64_t o = 0; o < offsets; ++o) {
             const int64_t begin = rules.starts[tile * offsets + o], end = rules.starts[tile * offsets + o + 1];
-            multiply(features, rules.sources + begin, rules.targets + begin, end - begin,
-                     packed.get() + o * cin * stride, cin, stride, sums);
+            products.multiply(features, rules.sources + begin, rules.targets + begin, end - begin,
+                              packed.get() + o * depth * stride, cin, stride, sums);
         }
+        if (products.tiles) products.tiles->leave(before);
         inner.finish(sums, stride, cout, rules, tile, epilogue, out);
     });
     return 0;
@@ -75,12 +88,16 @@ BEVFUSE_EXPORT int bevfuse_sparse_convolve(const void* features, const void* wei
                                            int64_t cout, int bf16, const Rules* rules, const Epilogue* epilogue,
                                            void* out, int threads) {
     const Steps by{steps[0], steps[1], steps[2]};
+    const Kernels& inner = kernels();
     if (bf16) {
-        return convolve(static_cast<const uint16_t*>(features), static_cast<const uint16_t*>(weight), by, cin, cout, 2,
-                        kernels().multiply_bf16, *rules, *epilogue, out, threads);
+        const bool tiled = inner.tiles.multiply;
+        const Products<uint16_t> pairs{inner.multiply_bf16, 2, 2, nullptr};
+        const Products<uint16_t> whole{inner.tiles.multiply, 2, inner.tiles.depth, &inner.tiles};
+        return convolve(static_cast<const uint16_t*>(features), static_cast<const uint16_t*>(weight), by, cin, cout,
+                        tiled ? whole : pairs, *rules, *epilogue, out, threads);
     }
-    return convolve(static_cast<const float*>(features), static_cast<const float*>(weight), by, cin, cout, 1,
-                    kernels().multiply, *rules, *epilogue, out, threads);
+    return convolve(static_cast<const float*>(features), static_cast<const float*>(weight), by, cin, cout,
+                    Products<float>{inner.multiply, 1, 1, nullptr}, *rules, *epilogue, out, threads);
 }
 
 // features (*, cin), gradient (outputs, cout) of the output -> out (cout, offsets, cin), the gradient of the weight.

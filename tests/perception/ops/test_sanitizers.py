@@ -1,5 +1,6 @@
 """Whatever the kernels are given, they neither read nor write beyond their arrays: AddressSanitizer watches them."""
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from perception.ops import native
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 KERNELS = CHECKOUT / "build" / "sanitized" / "kernels.so"
@@ -40,13 +43,21 @@ def watched() -> dict[str, str]:
     }
 
 
+def best_isa() -> str:
+    ask = native.library().bevfuse_isa
+    ask.restype = ctypes.c_char_p
+    return ask().decode()
+
+
 def fuzz(argument: str, environment: dict[str, str]) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "tests.perception.ops.fuzz", argument]
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=CHECKOUT, timeout=300)
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512_bf16"])
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512_bf16", "amx"])
 def test_whatever_the_kernels_are_given_they_stay_within_their_arrays(watched, isa):
+    if isa == "amx" and best_isa() != isa:
+        pytest.skip("needs a processor with AMX")
     done = fuzz("300", watched | {"BEVFUSE_ISA": isa})
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" of 300 computed, the others refused") == 9

@@ -111,6 +111,33 @@ def test_bfloat16_is_within_a_percent(tensor, kernel, out, with_norm, with_resid
     assert_close(found, torch_backend.convolve(features, weight, plain, Epilogue(*norm, residual, relu)), rms=0.01)
 
 
+@pytest.mark.parametrize("cin", [2, 30, 34, 256, 290, 520])
+def test_bfloat16_with_few_channels_and_with_many(cin):
+    tensor = random_tensor(3, (12, 12, 9), channels=cin, dtype=torch.float32)
+    weight = random_weight(3, SUBMANIFOLD, cin, 50, torch.float32).detach()
+    native, plain = rulebooks(tensor, SUBMANIFOLD)
+    features, rounded = tensor.features.detach().bfloat16(), weight.bfloat16()
+    found = native_backend.convolve(features, rounded, native)
+    exact = torch_backend.convolve(features.double(), rounded.double(), plain)
+    assert_close(found, exact, rms=3e-3)  # products are exact, and the sum is rounded once
+
+
+def test_products_by_tiles_leave_those_of_others_alone():
+    """AMX's tiles have a layout, which oneDNN sets for its own products."""
+    tensor = random_tensor(0, (20, 20, 9), channels=64, dtype=torch.float32)
+    weight = random_weight(0, SUBMANIFOLD, 64, 64, torch.float32).detach()
+    native, _ = rulebooks(tensor, SUBMANIFOLD)
+    random = torch.Generator().manual_seed(0)
+    matrices = [torch.randn(n, n, generator=random).bfloat16() for n in (40, 100, 256)]
+    features = tensor.features.detach().bfloat16()
+    expected = native_backend.convolve(features, weight, native)
+    squares = [matrix @ matrix for matrix in matrices]
+    for _ in range(3):
+        for matrix, square in zip(matrices, squares, strict=True):
+            assert torch.equal(native_backend.convolve(features, weight, native), expected)
+            assert torch.equal(matrix @ matrix, square)
+
+
 @pytest.mark.parametrize("out", [16, 20])
 @pytest.mark.parametrize("relu", [False, True])
 def test_an_epilogue_is_what_could_be_done_afterwards(out, relu):
@@ -210,7 +237,7 @@ torch.save(all_results(), sys.argv[1])
 
 def test_every_instruction_set_gives_the_same_to_rounding(tmp_path):
     started = []
-    for isa in ("baseline", "avx2"):  # against the best that this processor has
+    for isa in ("baseline", "avx2", "avx512_bf16"):  # against the best that this processor has
         environment = os.environ | {"BEVFUSE_ISA": isa, "PYTHONPATH": str(CHECKOUT)}
         started.append(subprocess.Popen([sys.executable, "-c", ISA_SCRIPT, tmp_path / isa], env=environment))
     results = [all_results()]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from calibration.errors import InputError
+from perception.model import fused as layers
 from perception.model.fused import FusedConv2d, WinogradConv2d, fused
 from perception.model.layers import SamePaddingConv2d
 from perception.ops.dense import PLAIN
@@ -116,6 +117,7 @@ def test_channels_come_in_pairs_in_bfloat16():
 @pytest.mark.parametrize("dtype", TILES, ids=str)
 def test_a_layer_for_inference_takes_this_way_where_maps_are_large(dtype, monkeypatch):
     made(dtype)
+    monkeypatch.setattr(layers, "multiplies_tiles", lambda dtype: False)
     layer = fused(nn.Conv2d(24, 16, 3, padding=1), "relu")
     assert type(layer) is WinogradConv2d
     taken = []
@@ -129,6 +131,9 @@ def test_a_layer_for_inference_takes_this_way_where_maps_are_large(dtype, monkey
             assert not taken
             assert off(layer(large), expected) < OFF[dtype]
             assert taken == [dtype]
+            monkeypatch.setattr(layers, "multiplies_tiles", lambda dtype: True)
+            assert off(layer(large), expected) < OFF[dtype]
+            assert taken == [dtype]  # not where whole tiles are multiplied
         layer(large).sum().backward()  # gradients are torch's
         assert taken == [dtype]
 
