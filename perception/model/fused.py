@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
@@ -23,11 +24,14 @@ def activation_of(module: nn.Module) -> Activation | None:
 
 
 def fused(layer: nn.Module, activation: Activation = "none") -> nn.Module | None:
-    """The same layer with its activation, with the same parameters by the same names; None where we have none such."""
+    """The same layer with its activation, its parameters by the same names; None where we have none such."""
     if type(layer) is nn.Linear:  # not its kin, whose owners use the weights directly
         return FusedLinear(layer, activation)
     if type(layer) is PointwiseConv2d:
         return FusedPointwiseConv2d(layer, activation)
+    if type(layer) is SamePaddingConv2d and layer.padded.stride > 1:
+        fits = layer.padded.stride <= layer.padded.kernel
+        return FusedSamePaddingConv2d(layer, activation) if fits else None
     if type(layer) in (nn.Conv2d, SamePaddingConv2d) and layer.padding_mode == "zeros":
         return _fused_convolution(layer, activation) if isinstance(layer.padding, tuple) else None
     return None
@@ -83,11 +87,29 @@ class FusedConv2d(FusedLinear):
     def __init__(self, layer: nn.Conv2d, activation: Activation) -> None:
         super().__init__(layer, activation)
         self.shape = (layer.stride, layer.padding, layer.dilation, layer.groups)
-        self.pad = layer.padded if isinstance(layer, SamePaddingConv2d) else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         x, weight, bias = self._in_one_precision(x)
-        return convolve(self.pad(x), weight, bias, *self.shape, self.activation)
+        return convolve(x, weight, bias, *self.shape, self.activation)
+
+
+class FusedSamePaddingConv2d(FusedLinear):
+    """(N, in, H, W) -> (N, out, ceil(H / stride), ceil(W / stride)).
+
+    Convolutions pad a map alike on both sides, without a copy of it that takes longer than they do. Here one pixel more
+    may be missing behind it than before it: that is alike for a kernel that has a row and a column of zeros in front.
+    """
+
+    def __init__(self, layer: SamePaddingConv2d, activation: Activation) -> None:
+        super().__init__(layer, activation)
+        self.stride, self.dilation, self.groups, self.same = layer.stride, layer.dilation, layer.groups, layer.padded
+        weight = F.pad(layer.weight.detach(), (1, 0, 1, 0)).contiguous(memory_format=torch.channels_last)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, weight, bias = self._in_one_precision(x)
+        padding = tuple(self.same.missing(length)[0] + 1 for length in x.shape[2:])
+        return convolve(x, weight, bias, self.stride, padding, self.dilation, self.groups, self.activation)
 
 
 class WinogradConv2d(FusedConv2d):
@@ -103,7 +125,7 @@ class WinogradConv2d(FusedConv2d):
             return super().forward(x)
         if dtype not in self._ways:
             self._ways[dtype] = WinogradConvolution(self.weight, self.bias, self.shape[1], self.activation, dtype)
-        return self._ways[dtype](self.pad(x).to(dtype))
+        return self._ways[dtype](x.to(dtype))
 
 
 def quantised(layer: nn.Module) -> nn.Module | None:
@@ -121,8 +143,8 @@ class QuantisedConv2d(FusedConv2d):
     def __init__(self, layer: FusedConv2d) -> None:
         nn.Module.__init__(self)
         self.weight, self.bias, self.activation = layer.weight, layer.bias, layer.activation
-        self.shape, self.pad = layer.shape, layer.pad
+        self.shape = layer.shape
         self._int8 = Int8Convolution(layer.weight, layer.bias, *layer.shape, layer.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._int8(self.pad(x), self._dtype())
+        return self._int8(x, self._dtype())

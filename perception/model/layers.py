@@ -68,11 +68,11 @@ class SamePadding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 1:
             return x
-        top, bottom = self._missing(x.shape[2])
-        left, right = self._missing(x.shape[3])
+        (top, bottom), (left, right) = map(self.missing, x.shape[2:])
         return F.pad(x, (left, right, top, bottom))
 
-    def _missing(self, length: int) -> tuple[int, int]:
+    def missing(self, length: int) -> tuple[int, int]:
+        """Pixels before a row or column so long, and behind it, at most one more."""
         missing = max((-(-length // self.stride) - 1) * self.stride + self.kernel - length, 0)
         return missing // 2, missing - missing // 2
 

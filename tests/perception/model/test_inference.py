@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from perception.checkpoints.native import save_weights
 from perception.detector import load_detector
-from perception.model.fused import FusedConv2d, FusedLinear, FusedPointwiseConv2d
+from perception.model.fused import FusedConv2d, FusedLinear, FusedPointwiseConv2d, FusedSamePaddingConv2d, fused
 from perception.model.inference import NORMS, fold_norms, for_inference, fuse_activations
 from perception.model.layers import ConvNormAct, PointwiseConv2d, SamePaddingConv2d, conv_norm_relu
 from perception.model.network import Network
@@ -82,7 +82,7 @@ def test_a_norm_without_a_convolution_before_it_stays() -> None:
     [
         (nn.Conv2d(8, 4, 3, padding=1), nn.ReLU(inplace=True), FusedConv2d),
         (nn.Conv2d(8, 8, 3, 2, dilation=2, groups=8, bias=False), nn.ReLU6(), FusedConv2d),
-        (SamePaddingConv2d(8, 8, 5, 2, groups=8), nn.ReLU6(inplace=True), FusedConv2d),
+        (SamePaddingConv2d(8, 8, 5, 2, groups=8), nn.ReLU6(inplace=True), FusedSamePaddingConv2d),
         (SamePaddingConv2d(8, 8, 3, 1), nn.ReLU(), FusedConv2d),
         (PointwiseConv2d(8, 4), nn.ReLU(), FusedPointwiseConv2d),
         (nn.Linear(12, 3), nn.GELU(), FusedLinear),
@@ -99,6 +99,19 @@ def test_a_layer_takes_the_activation_behind_it_in(layer: nn.Module, activation:
         assert isinstance(pair[2], nn.Identity)
         torch.testing.assert_close(pair(x), expected, rtol=1e-5, atol=1e-5)
     assert dict(pair.named_parameters()).keys() == names
+
+
+@pytest.mark.parametrize("kernel", [2, 3, 5])
+@pytest.mark.parametrize("size", [(1, 6), (6, 7), (7, 12), (12, 13), (13, 1), (16, 16)], ids=str)
+def test_a_pixel_more_is_missing_behind_than_before_without_a_copy(kernel: int, size: tuple[int, int]) -> None:
+    layer = SamePaddingConv2d(4, 4, kernel, 2, groups=2)
+    x = torch.randn(2, 4, *size)
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(layer)(x), layer(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_stride_beyond_the_kernel_is_not_padded_so() -> None:
+    assert fused(SamePaddingConv2d(4, 4, 2, 3)) is None
 
 
 @pytest.mark.parametrize("layer", [nn.Conv2d(8, 4, 3), PointwiseConv2d(8, 4, bias=False), nn.Linear(12, 3)], ids=str)

@@ -13,7 +13,6 @@ from torch import nn
 from calibration.errors import InputError
 from perception.model import fused as layers
 from perception.model.fused import FusedConv2d, WinogradConv2d, fused
-from perception.model.layers import SamePaddingConv2d
 from perception.ops.dense import PLAIN
 from perception.ops.winograd import BOUNDS, TILES, WinogradConvolution, computes_winograd, transforms
 
@@ -147,7 +146,6 @@ def test_a_layer_for_inference_takes_this_way_where_maps_are_large(dtype, monkey
         nn.Conv2d(24, 16, 5),
         nn.Conv2d(3, 16, 3),
         nn.Conv2d(33, 16, 3),
-        SamePaddingConv2d(24, 16, 3, stride=2),
     ],
     ids=str,
 )
