@@ -20,7 +20,7 @@ from perception.model.refiners.appearance import (
     normalised,
     what_is_known,
 )
-from perception.refining.lessons import LessonArrays, has_front, near_m, nearest_truth
+from perception.refining.lessons import LessonArrays, near_m, nearest_truth, what_they_are
 from perception.refining.train import Sums
 from perception.refining.train import Training as BaseTraining
 from perception.types import Boxes3D, Frame, Truth
@@ -89,22 +89,6 @@ def nearest_in_sight(boxes: Boxes3D, truth: Truth, origins: np.ndarray) -> tuple
     rows = np.arange(count)
     place = np.stack([farther[rows, nearest], left[rows, nearest]], axis=1).astype(np.float32)
     return nearest, apart[rows, nearest] < 1, place
-
-
-def what_they_are(
-    boxes: Boxes3D, truth: Truth, nearest: np.ndarray, there: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class (K,) of the annotation nearest to each box, background if it isn't there; and whether its heading is
-    right."""
-    kind, facing = np.full(len(boxes), len(boxes.class_names)), np.full(len(boxes), -1)
-    if not there.any():
-        return kind, facing
-    kind[there] = truth.boxes.labels[nearest[there]]
-    agree = np.cos(boxes.yaws - truth.boxes.yaws[nearest])
-    fronted = there & (np.abs(agree) > 0.5)
-    facing[fronted] = agree[fronted] > 0
-    facing[~has_front(kind, boxes.class_names)] = -1
-    return kind, facing
 
 
 class Course:

@@ -73,6 +73,22 @@ def nearest_truth(boxes: Boxes3D, truth: Truth) -> tuple[np.ndarray, np.ndarray]
     return nearest, apart[np.arange(len(boxes)), nearest] < 1
 
 
+def what_they_are(
+    boxes: Boxes3D, truth: Truth, nearest: np.ndarray, there: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class (K,) of the annotation nearest to each box, background if it isn't there; and whether its heading is
+    right."""
+    kind, facing = np.full(len(boxes), len(boxes.class_names)), np.full(len(boxes), -1)
+    if not there.any():
+        return kind, facing
+    kind[there] = truth.boxes.labels[nearest[there]]
+    agree = np.cos(boxes.yaws - truth.boxes.yaws[nearest])
+    fronted = there & (np.abs(agree) > 0.5)
+    facing[fronted] = agree[fronted] > 0
+    facing[~has_front(kind, boxes.class_names)] = -1
+    return kind, facing
+
+
 def near_m(truth: Truth) -> np.ndarray:
     """How far from each annotation (N,) a found box may be and still be of that thing [m]."""
     return np.array([NEAR_M.get(name, NEAR_OTHERS_M) for name in truth.boxes.class_names])[truth.boxes.labels]

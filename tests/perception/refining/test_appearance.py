@@ -30,9 +30,8 @@ from perception.refining.appearance import (
     augmented,
     lessons_of,
     nearest_in_sight,
-    what_they_are,
 )
-from perception.refining.lessons import nearest_truth
+from perception.refining.lessons import nearest_truth, what_they_are
 from perception.refining.train import train_refiner, training_of
 from perception.types import Boxes3D, Truth
 from tests.perception.refining.checks import same

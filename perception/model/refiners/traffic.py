@@ -1,0 +1,139 @@
+"""Which way things that stand face, by where on the street they stand and by what else does.
+
+What moves has its front where it goes. What stands looks much the same from both ends in a few points or pixels, but it
+came there as traffic goes: on this side of the road as the own car, on the other side against it, in a row as those
+before and behind it. A small network sees each found box as it is and turned round, with the boxes nearby and the own
+car in its axes, and says which of the two is likelier; its answer for the one is the opposite of that for the other by
+construction. Boxes that are judged by one another are the relation networks of Hu et al., "Relation Networks for Object
+Detection", CVPR 2018; here they are pooled as Qi et al., "PointNet", CVPR 2017, pools points.
+
+Which side is driven on is learned, and so is as in the drives that were learned from.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from perception.config import Settings as BaseSettings
+from perception.model.boxes import best_rows, to_be_turned
+from perception.types import Boxes3D, Frame
+
+THING = ("x", "y", "yaw", "speed", "score", "label")  # of a box in the ego frame [m, rad, m/s]; label -1: there is none
+SAME_M = 0.5  # boxes nearer than this are the same thing under another label
+MOVING = 1.0  # m/s: faster things have their front where they go
+LENGTHS, WIDTHS = 15.0, 8.0  # m, units of places along a box and across it
+OWN, OTHER = 9, 9  # numbers about a box, and about each of the others, beside their labels
+
+
+class Settings(BaseSettings):
+    """Which boxes are judged, and by how many others."""
+
+    name: Literal["traffic"] = "traffic"
+    fronted: tuple[str, ...] = (  # classes that have a front
+        *("car", "truck", "construction_vehicle", "bus", "trailer"),
+        *("motorcycle", "bicycle", "pedestrian"),
+    )
+    min_score: float = 0.1  # boxes below it are neither judged nor asked
+    max_boxes: int = Field(128, ge=1)  # judged a frame, the best
+    others: int = Field(16, ge=1)  # that have a say, the nearest
+    reach_m: float = Field(30.0, gt=0)  # how far away they may be
+    hidden: int = 48
+    sure: float = Field(0.0, ge=0)  # logit: headings are turned only where as much speaks against them
+    standing: float = 1.0  # m/s: faster boxes keep their heading
+
+    def build(self, classes: tuple[str, ...]) -> Traffic:
+        return Traffic(self, classes)
+
+
+class Traffic(nn.Module):
+    """Boxes, each with others nearby -> how much speaks for its heading."""
+
+    def __init__(self, settings: Settings, classes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.settings, self.classes = settings, classes
+        hidden, count = settings.hidden, len(classes)
+        self.other = nn.Sequential(
+            nn.Linear(OTHER + 2 * count, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(inplace=True)
+        )
+        self.judge = nn.Sequential(
+            nn.Linear(OWN + count + 2 * hidden, hidden),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, 1),
+        )
+
+    def forward(self, things: Tensor) -> Tensor:
+        """things (K, 1 + others, THING), the box itself first -> logits (K,), positive where its heading is right."""
+        return self._likely(things, 1.0) - self._likely(things, -1.0)
+
+    def _likely(self, things: Tensor, sign: float) -> Tensor:
+        """How likely that is (K,), if the box is turned round where `sign` is -1."""
+        x, y, yaw, speed, score, label = things.unbind(dim=2)
+        there = (label >= 0)[..., None].to(things)
+        labels = F.one_hot(label.long().clamp(min=0), len(self.classes)) * there
+        cosine, sine = sign * yaw[:, :1].cos(), sign * yaw[:, :1].sin()
+        # The own car is the origin of the ego frame, and its heading 0.
+        off_x, off_y = (torch.cat([-part[:, :1], part[:, 1:] - part[:, :1]], dim=1) for part in (x, y))
+        along, across = off_x * cosine + off_y * sine, off_y * cosine - off_x * sine
+        turn = torch.cat([torch.zeros_like(yaw[:, :1]), yaw[:, 1:]], dim=1)
+        same, beside = turn.cos() * cosine + turn.sin() * sine, turn.sin() * cosine - turn.cos() * sine
+        near = [along / LENGTHS, across / WIDTHS, (across / 2).tanh(), same, beside]
+        moves = (speed > MOVING).to(things)
+        about = torch.stack([*near, speed / 5, moves, moves * same, score], dim=2)[:, 1:]
+        about = torch.cat([about, labels[:, 1:], labels[:, :1].expand(-1, about.shape[1], -1)], dim=2)
+        others = self.other(about) * there[:, 1:]
+        far = torch.hypot(x[:, :1], y[:, :1]) / 30
+        own = [part[:, :1] for part in near]
+        own += [torch.full_like(far, sign), sign * score[:, :1], far, speed[:, :1]]
+        pooled = [others.amax(dim=1), others.sum(dim=1) / 4]
+        return self.judge(torch.cat([*own, labels[:, 0], *pooled], dim=1))[:, 0]
+
+    @torch.inference_mode()
+    def refine(self, frame: Frame, boxes: Boxes3D) -> Boxes3D:
+        """The boxes, those turned round that stand the wrong way."""
+        settings = self.settings
+        rows, things = things_of(boxes, frame, settings)
+        if not len(rows):
+            return boxes
+        logits = self(torch.from_numpy(things).to(self.judge[0].weight.device)).float().cpu().numpy()
+        wrong = rows[to_be_turned(boxes.select(rows), logits + settings.sure, settings.standing)]
+        yaws = boxes.yaws.copy()
+        yaws[wrong] = (yaws[wrong] + 2 * math.pi) % (2 * math.pi) - math.pi
+        return replace(boxes, yaws=yaws)
+
+
+def things_of(boxes: Boxes3D, frame: Frame, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the boxes to judge (K,), best first, and what there is around each (K, 1 + others, THING) float32: itself
+    and then the nearest of the others."""
+    asked = best_rows(boxes, settings.min_score, len(boxes))
+    numbers = _numbers(boxes.select(asked), frame)
+    x, y, speed = (numbers[:, THING.index(name)] for name in ("x", "y", "speed"))
+    fronted = np.array([name in settings.fronted for name in boxes.class_names], bool)[boxes.labels[asked]]
+    judged = np.nonzero(fronted & (speed <= settings.standing))[0][: settings.max_boxes]
+    apart = np.hypot(x[judged, None] - x, y[judged, None] - y)
+    apart[(apart < SAME_M) | (apart > settings.reach_m)] = np.inf
+    nearest = np.argsort(apart, axis=1, kind="stable")[:, : settings.others]
+    things = np.zeros((len(judged), 1 + settings.others, len(THING)), np.float32)
+    things[:, :, THING.index("label")] = -1
+    things[:, 0] = numbers[judged]
+    near = np.isfinite(np.take_along_axis(apart, nearest, axis=1))
+    things[:, 1 : 1 + nearest.shape[1]][near] = numbers[nearest[near]]
+    return asked[judged], things
+
+
+def _numbers(boxes: Boxes3D, frame: Frame) -> np.ndarray:
+    """Each box (N, THING) float32, in the ego frame."""
+    boxes = boxes.transformed(frame.ego_from_lidar, "ego")
+    speed = np.linalg.norm(np.nan_to_num(boxes.velocities), axis=1)
+    columns = (boxes.centers[:, 0], boxes.centers[:, 1], boxes.yaws, speed, boxes.scores, boxes.labels)
+    return np.stack(columns, axis=1).astype(np.float32)

@@ -1,0 +1,89 @@
+"""How perception/model/refiners/traffic.py learns: found boxes with what is around them, and which way these face.
+
+Detectors know the headings of their training drives better than others, so that some are shown turned round, of the box
+itself and of the others that stand: the more, the farther away.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from perception.model.refiners.traffic import MOVING, THING, Settings, Traffic, things_of
+from perception.refining.lessons import LessonArrays, nearest_truth, what_they_are
+from perception.refining.train import Sums
+from perception.refining.train import Training as BaseTraining
+from perception.types import Boxes3D, Frame
+
+FAR_M = 50.0  # where as many are turned round as `doubted_far` says
+
+
+class Training(BaseTraining):
+    """How it learns."""
+
+    epochs: int = Field(8, ge=1)
+    batch_size: int = Field(128, ge=2)
+    learning_rate: float = Field(4e-3, gt=0)
+    doubted: float = Field(0.08, ge=0, le=1)  # part of the headings shown turned round, near by,
+    doubted_far: float = Field(0.25, ge=0, le=1)  # and far away
+
+
+@dataclass(frozen=True)
+class Lessons(LessonArrays):
+    """K found boxes that stand, and the others nearby."""
+
+    things: np.ndarray  # (K, 1 + others, THING) float32, see things_of
+    facing: np.ndarray  # (K,) int64: 1, 0 where the front is at the other end
+
+
+def lessons_of(frame: Frame, boxes: Boxes3D, settings: Settings) -> Lessons:
+    """What a frame with truth teaches about the boxes found in it."""
+    rows, things = things_of(boxes, frame, settings)
+    seen = boxes.select(rows)
+    _, facing = what_they_are(seen, frame.truth, *nearest_truth(seen, frame.truth))
+    return Lessons(things[facing >= 0], facing[facing >= 0])
+
+
+class Course:
+    """Boxes with some of the headings turned round: a perception.refining.train.Course."""
+
+    def __init__(self, refiner: Traffic, lessons: Lessons, settings: Training) -> None:
+        self.refiner, self.lessons, self.settings = refiner, lessons, settings
+
+    def parameter_groups(self) -> list[dict]:
+        return [{"params": list(self.refiner.parameters()), "lr": self.settings.learning_rate}]
+
+    def begin(self) -> None:
+        self.refiner.train()
+
+    def kinds(self) -> np.ndarray:
+        return self.lessons.things[:, 0, THING.index("label")].astype(np.int64)
+
+    def loss(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Sums]:
+        things, turned = doubted(self.lessons.things[rows], self.settings, rng)
+        right = torch.from_numpy(self.lessons.facing[rows] ^ turned)
+        said = self.refiner(torch.from_numpy(things))
+        loss = F.binary_cross_entropy_with_logits(said, right.float())
+        count = len(rows)
+        sums = {
+            "facing right": (((said > 0) == (right > 0)).sum().item(), count),
+            "before": (right.sum().item(), count),
+        }
+        return loss, sums
+
+
+def doubted(things: np.ndarray, settings: Training, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The things (K, 1 + others, THING), of which some that stand are turned round; and if the first is (K,) int64."""
+    x, y, speed = (things[..., THING.index(name)] for name in ("x", "y", "speed"))
+    far = np.minimum(np.hypot(x, y) / FAR_M, 1)
+    chance = settings.doubted + (settings.doubted_far - settings.doubted) * far
+    turned = (rng.random(x.shape) < chance) & (speed <= MOVING)
+    shown = things.copy()
+    shown[..., THING.index("yaw")] += math.pi * turned
+    return shown, turned[:, 0].astype(np.int64)

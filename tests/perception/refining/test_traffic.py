@@ -1,0 +1,184 @@
+"""The refiner that judges headings by the traffic: what it sees, what it learns, and what it leaves as it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from calibration.transform import Transform
+from perception.config import parse_config
+from perception.model.refiners.traffic import THING, Settings, Traffic, things_of
+from perception.nuscenes import CLASS_NAMES
+from perception.refining.lessons import has_front
+from perception.refining.traffic import Course, Training, doubted, lessons_of
+from perception.refining.train import train_refiner
+from perception.types import Boxes3D, Frame, Truth
+from tests.perception.refining.checks import same
+from tests.perception.training.scenes import random_boxes
+from tests.tiny import tiny_data, tiny_frame
+
+CAR = CLASS_NAMES.index("car")
+SIDEWAYS = Transform(np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]), (0.9, 0.0, 1.8))  # as nuScenes' LiDAR
+
+
+def refiner(**changes: object) -> Traffic:
+    torch.manual_seed(0)
+    return Settings(**changes).build(CLASS_NAMES).eval()
+
+
+def frame_of(truth: Boxes3D | None = None) -> Frame:
+    told = None if truth is None else Truth(truth, np.full(len(truth), 9), np.zeros(len(truth), int))
+    return replace(tiny_frame(cameras=()), truth=told, ego_from_lidar=SIDEWAYS)
+
+
+def standing(count: int = 12, seed: int = 0) -> Boxes3D:
+    boxes = random_boxes(count, seed, reach=20.0)
+    return replace(boxes, velocities=np.zeros((count, 2), np.float32), scores=np.linspace(0.9, 0.2, count))
+
+
+def street(rng: np.random.Generator, count: int = 8) -> Boxes3D:
+    """Parked cars: on the right they face as the own car, on the left against it. In the ego frame they would be at y
+    from -6 to 6; here they are in the lidar's, whose y is ahead."""
+    left = rng.random(count) < 0.5
+    along, beside = rng.permutation(np.arange(count) * 6.0 - 24), np.where(left, 6.0, -6.0)
+    yaw_ego = np.where(left, np.pi, 0.0) + rng.normal(0, 0.1, count)
+    ego = Boxes3D(
+        np.stack([along, beside, np.full(count, 0.9)], axis=1),
+        np.tile([4.5, 1.9, 1.6], (count, 1)),
+        yaw_ego,
+        np.zeros((count, 2)),
+        np.full(count, 0.8),
+        np.full(count, CAR),
+        CLASS_NAMES,
+        "ego",
+    )
+    return ego.transformed(SIDEWAYS.inverse(), "lidar")
+
+
+def turned(boxes: Boxes3D, rows: np.ndarray | slice = slice(None)) -> Boxes3D:
+    yaws = boxes.yaws.copy()
+    yaws[rows] += np.pi
+    return replace(boxes, yaws=yaws)
+
+
+def apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.abs(np.angle(np.exp(1j * (one - other))))
+
+
+def test_without_boxes_or_with_moving_or_frontless_ones_all_stays_as_it_is() -> None:
+    empty, boxes = Boxes3D.empty(CLASS_NAMES), standing()
+    same(refiner().refine(frame_of(), empty), empty)
+    fast = replace(boxes, velocities=np.full((len(boxes), 2), 3.0))
+    same(refiner().refine(frame_of(), fast), fast)
+    cones = replace(boxes, labels=np.full(len(boxes), CLASS_NAMES.index("traffic_cone")))
+    same(refiner().refine(frame_of(), cones), cones)
+    poor = replace(boxes, scores=np.full(len(boxes), 0.05))
+    same(refiner().refine(frame_of(), poor), poor)
+
+
+def test_only_headings_change_and_only_by_half_a_turn() -> None:
+    boxes = standing(40)
+    refined = refiner().refine(frame_of(), boxes)
+    same(replace(refined, yaws=boxes.yaws), boxes)
+    off = apart(refined.yaws, boxes.yaws)
+    assert ((off < 1e-6) | (np.abs(off - np.pi) < 1e-6)).all()
+    assert (off > 1).any()
+    same(refiner(sure=1e3).refine(frame_of(), boxes), boxes)
+
+
+def test_unknown_velocities_count_as_standing() -> None:
+    boxes = standing(40)
+    unknown = replace(boxes, velocities=np.full((len(boxes), 2), np.nan))
+    np.testing.assert_array_equal(refiner().refine(frame_of(), unknown).yaws, refiner().refine(frame_of(), boxes).yaws)
+
+
+def test_the_answer_for_the_other_heading_is_the_opposite() -> None:
+    model, things = refiner(), torch.from_numpy(things_of(standing(30), frame_of(), Settings())[1])
+    other = things.clone()
+    other[:, 0, THING.index("yaw")] += np.pi
+    with torch.no_grad():
+        # What was found is told apart from what wasn't; but for that the two are one question.
+        for name in ("score",):
+            things[:, 0, THING.index(name)] = other[:, 0, THING.index(name)] = 0.0
+        model.judge[0].weight[:, 5] = 0  # which of the two was found
+        torch.testing.assert_close(model(things), -model(other), rtol=1e-4, atol=1e-5)
+
+
+def test_it_sees_the_nearest_others_in_the_ego_frame() -> None:
+    boxes, settings = standing(20), Settings(others=3, reach_m=15.0)
+    rows, things = things_of(boxes, frame_of(), settings)
+    ego = boxes.transformed(SIDEWAYS, "ego")
+    assert rows.tolist() == np.nonzero(has_front(boxes.labels, CLASS_NAMES))[0].tolist()  # they come best first
+    np.testing.assert_allclose(things[:, 0, :2], ego.centers[rows, :2], atol=1e-4)
+    for row, around in zip(rows, things[:, 1:], strict=True):
+        distance = np.linalg.norm(ego.centers[:, :2] - ego.centers[row, :2], axis=1)
+        near = np.argsort(distance)[1:4]
+        near = near[distance[near] <= settings.reach_m]
+        there = around[:, THING.index("label")] >= 0
+        assert there.sum() == len(near)
+        np.testing.assert_allclose(around[there, :2], ego.centers[near, :2], atol=1e-4)
+        np.testing.assert_allclose(around[there, THING.index("yaw")], ego.yaws[near], atol=1e-4)
+
+
+def test_a_thing_with_two_labels_does_not_judge_itself() -> None:
+    one = standing(1)
+    twice = Boxes3D.joined([one, replace(one, labels=(one.labels + 1) % 5, scores=one.scores / 2)])
+    things = things_of(twice, frame_of(), Settings())[1]
+    assert (things[:, 1:, THING.index("label")] == -1).all()
+
+
+def test_it_judges_the_best_only() -> None:
+    boxes = standing(20)
+    rows, things = things_of(boxes, frame_of(), Settings(max_boxes=2))
+    assert len(rows) == len(things) == 2
+    assert boxes.scores[rows].min() == np.sort(boxes.scores[has_front(boxes.labels, CLASS_NAMES)])[-2]
+
+
+def test_lessons_are_of_what_stands_and_has_a_front() -> None:
+    truth = replace(standing(12), labels=np.full(12, CAR))
+    found = replace(turned(truth, np.array([1, 4])), centers=truth.centers + np.array([0.2, 0, 0]))
+    lessons = lessons_of(frame_of(truth), found, Settings())
+    assert len(lessons) == 12
+    assert np.nonzero(lessons.facing == 0)[0].tolist() == [1, 4]
+    assert not len(lessons_of(frame_of(truth), replace(found, centers=found.centers + 300), Settings()))
+
+
+def test_doubts_grow_with_distance_and_spare_what_moves() -> None:
+    things = np.zeros((4000, 2, len(THING)), np.float32)
+    things[:2000, :, THING.index("x")] = 60.0
+    things[:, 1, THING.index("speed")] = 4.0
+    settings = Training(doubted=0.1, doubted_far=0.4)
+    shown, first = doubted(things, settings, np.random.default_rng(0))
+    assert first[:2000].mean() == pytest.approx(0.4, abs=0.04)
+    assert first[2000:].mean() == pytest.approx(0.1, abs=0.03)
+    np.testing.assert_array_equal(shown[:, 1], things[:, 1])
+    np.testing.assert_allclose(shown[:, 0, THING.index("yaw")], np.pi * first, rtol=1e-6)
+    assert not things[..., THING.index("yaw")].any()
+
+
+def test_it_learns_which_side_is_driven_on(tmp_path: Path) -> None:
+    rng, settings = np.random.default_rng(0), Training(epochs=3, epoch_lessons=2000, learning_rate=1e-2)
+    parts = [lessons_of(frame_of(boxes), boxes, Settings()) for boxes in (street(rng) for _ in range(60))]
+    model = refiner()
+    course = Course(model, type(parts[0]).joined(parts), settings)
+    train_refiner(course, settings, tmp_path / "last.ckpt", lambda things, count, what: things, lambda line: None)
+    right = street(rng)
+    wrong = turned(right, np.array([0, 3]))
+    refined = model.eval().refine(frame_of(), wrong)
+    assert apart(refined.yaws, right.yaws).max() < 1e-3
+    assert apart(refined.yaws, wrong.yaws).max() > 3
+    # The same street seen by a LiDAR that is mounted otherwise.
+    ahead = replace(frame_of(), ego_from_lidar=Transform(np.eye(3), (0.9, 0.0, 1.8)))
+    moved = wrong.transformed(ahead.ego_from_lidar.inverse() @ SIDEWAYS, "lidar")
+    again = model.refine(ahead, moved).transformed(SIDEWAYS.inverse() @ ahead.ego_from_lidar, "lidar")
+    assert apart(again.yaws, refined.yaws).max() < 1e-3
+
+
+def test_a_detector_needs_no_sensor_for_it() -> None:
+    config = parse_config(tiny_data(cameras=False, head="centerpoint") | {"refiners": [{"name": "traffic"}]})
+    assert not config.cameras
+    assert config.refiners[0] == Settings()
