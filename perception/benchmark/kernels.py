@@ -27,7 +27,7 @@ def compare_pooling(view_transform: LiftSplat, batch: Batch, rounds: Rounds) -> 
     pooling = _Pooling(view_transform, batch)
     ours, theirs = pooling.ours, pooling.theirs
     there = take_turns(lambda: ours().detach(), lambda: theirs().detach(), rounds("BEV pooling"))
-    plan = PoolingPlan.of(pooling.cells, pooling.count)
+    plan = PoolingPlan.of(pooling.cells, pooling.count, pooling.image)
     planned = take_turns(
         lambda: bev_pool(pooling.features, pooling.depth, plan).detach(),
         lambda: theirs().detach(),
@@ -50,13 +50,14 @@ class _Pooling:
         generator = torch.Generator().manual_seed(0)
         self.cells = view_transform.cells(batch).flatten(0, 1)  # (P, D)
         self.count = batch.size * view_transform.fine_grid.size_x * view_transform.fine_grid.size_y
+        self.image = view_transform.feature_size
         pixels, depths = self.cells.shape
         self.features = torch.randn(pixels, view_transform.out_channels, generator=generator).requires_grad_()
         self.depth = torch.randn(pixels, depths, generator=generator).softmax(dim=1).requires_grad_()
         self.cotangent = torch.randn(self.count, view_transform.out_channels, generator=generator)
 
     def ours(self) -> Tensor:
-        return bev_pool(self.features, self.depth, PoolingPlan.of(self.cells, self.count))
+        return bev_pool(self.features, self.depth, PoolingPlan.of(self.cells, self.count, self.image))
 
     def theirs(self) -> Tensor:
         return bev_pool_plain(self.features, self.depth, self.cells, self.count)

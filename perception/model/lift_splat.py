@@ -50,7 +50,7 @@ class LiftSplat(nn.Module):
         pixels = torch.stack([u, v], dim=-1).flatten(0, 1)  # (P, 2), u and v
         self.register_buffer("pixels", pixels, persistent=False)
         self.depth_logits = nn.Identity()
-        self.image_size = image_size
+        self.image_size, self.feature_size = image_size, (height // stride, width // stride)
         self.lower, self.upper = settings.lower, settings.upper
         self.fine_grid = BevGrid.covering(settings.lower, settings.upper, settings.cell)
         self.grid = self.fine_grid.coarser(2) if settings.downsample else self.fine_grid
@@ -69,7 +69,8 @@ class LiftSplat(nn.Module):
     def splat(self, depth: Tensor, features: Tensor, batch: Batch) -> Tensor:
         """depth (N, D, h, w) and features (N, C, h, w) -> (B, C, X, Y) on `grid`."""
         size_x, size_y = self.fine_grid.size_x, self.fine_grid.size_y
-        plan = PoolingPlan.of(self.cells(batch).flatten(0, 1), batch.size * size_x * size_y)
+        cells, count = self.cells(batch).flatten(0, 1), batch.size * size_x * size_y
+        plan = PoolingPlan.of(cells, count, self.feature_size)
         depth = depth.permute(0, 2, 3, 1).flatten(0, 2).float()  # (N * P, D); sums are float32 under autocast too
         features = features.permute(0, 2, 3, 1).flatten(0, 2).float()  # (N * P, C)
         pooled = bev_pool(features, depth, plan).view(batch.size, size_x, size_y, -1)

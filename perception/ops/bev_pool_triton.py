@@ -20,13 +20,14 @@ TILE = 2048  # numbers of a cell's or pixel's rows that a program looks at toget
 
 
 @triton.jit
-def sum_cells(features, depth, points, rows, offsets, out, channels, POINTS: tl.constexpr, WIDTH: tl.constexpr):
+def sum_cells(features, depth, points, rows, order, offsets, out, channels, POINTS: tl.constexpr, WIDTH: tl.constexpr):
     """One cell of out (cells, channels): the sum of depth[point] * features[row] over its points."""
-    cell = tl.program_id(0).to(tl.int64)
+    run = tl.program_id(0)
+    cell = tl.load(order + run).to(tl.int64)
     column = tl.arange(0, WIDTH)
     sums = tl.zeros((WIDTH,), dtype=tl.float32)
-    end = tl.load(offsets + cell + 1)
-    for first in range(tl.load(offsets + cell), end, POINTS):
+    end = tl.load(offsets + run + 1)
+    for first in range(tl.load(offsets + run), end, POINTS):
         k = first + tl.arange(0, POINTS)
         weight = tl.load(depth + tl.load(points + k, mask=k < end, other=0), mask=k < end, other=0.0)
         row = tl.load(rows + k, mask=k < end, other=0).to(tl.int64)
@@ -80,7 +81,7 @@ class Pooled(torch.autograd.Function):
         if out.numel():
             width, tall = _tile(channels)
             with torch.cuda.device_of(out):
-                arrays = (features, depth, plan.points, plan.rows, plan.offsets, out)
+                arrays = (features, depth, plan.points, plan.rows, plan.order, plan.offsets, out)
                 sum_cells[(cells,)](*arrays, channels, POINTS=tall, WIDTH=width)
         return out
 

@@ -172,7 +172,7 @@ class _Pass:
         if not self.plain_pooling:
             yield
             return
-        plan = SimpleNamespace(of=lambda cells, count: (cells, count))
+        plan = SimpleNamespace(of=lambda cells, count, image: (cells, count))
         pool = lambda features, depth, cells_and_count: bev_pool_plain(features, depth, *cells_and_count)  # noqa: E731
         with (
             replaced(lift_splat, "PoolingPlan", plan),

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "bev.h"
 #include "common.h"
 #include "isa.h"
 
@@ -40,10 +41,11 @@ ALWAYS_INLINE void sum_rest(const float* features, const float* depth, const int
 }
 
 ALWAYS_INLINE void sum_cells(const float* features, const float* depth, const int32_t* points, const int32_t* rows,
-                             const int64_t* offsets, int64_t cell, int64_t end, int64_t channels, float* out) {
-    for (; cell < end; ++cell) {
-        const int64_t first = offsets[cell], last = offsets[cell + 1];
-        float* sums = out + cell * channels;
+                             const int32_t* order, const int64_t* offsets, int64_t i, int64_t end, int64_t channels,
+                             float* out) {
+    for (; i < end; ++i) {
+        const int64_t first = offsets[i], last = offsets[i + 1];
+        float* sums = out + order[i] * channels;
         int64_t c = 0;
         for (; c + 5 * LANES <= channels; c += 5 * LANES) {
             sum_cell<5>(features + c, depth, points, rows, first, last, channels, sums + c);
@@ -87,9 +89,10 @@ ALWAYS_INLINE void pixel_back(const float* gradient, const float* features, cons
 }
 
 ALWAYS_INLINE void pixels_back(const float* gradient, const float* features, const float* depth, const int32_t* cells,
-                               int64_t pixel, int64_t end, int64_t depths, int64_t channels, float* of_features,
-                               float* of_depth) {
-    for (; pixel < end; ++pixel) {
+                               const Images& images, int64_t i, int64_t end, int64_t depths, int64_t channels,
+                               float* of_features, float* of_depth) {
+    for (; i < end; ++i) {
+        const int64_t pixel = images.pixel(i);
         const float *f = features + pixel * channels, *w = depth + pixel * depths;
         const int32_t* at = cells + pixel * depths;
         float *gf = of_features + pixel * channels, *gw = of_depth + pixel * depths;
@@ -118,17 +121,18 @@ ALWAYS_INLINE void pixels_back(const float* gradient, const float* features, con
 }
 
 #define CELLS_ARGUMENTS                                                                                       \
-    const float *features, const float *depth, const int32_t *points, const int32_t *rows, const int64_t *offsets, \
-        int64_t first, int64_t end, int64_t channels, float *out
+    const float *features, const float *depth, const int32_t *points, const int32_t *rows, const int32_t *order,   \
+        const int64_t *offsets, int64_t first, int64_t end, int64_t channels, float *out
 #define PIXELS_ARGUMENTS                                                                                       \
-    const float *gradient, const float *features, const float *depth, const int32_t *cells, int64_t first,      \
-        int64_t end, int64_t depths, int64_t channels, float *of_features, float *of_depth
+    const float *gradient, const float *features, const float *depth, const int32_t *cells,                        \
+        const Images &images, int64_t first, int64_t end, int64_t depths, int64_t channels, float *of_features,    \
+        float *of_depth
 #define VERSION(name, target)                                                                                  \
     target void cells_##name(CELLS_ARGUMENTS) {                                                                \
-        sum_cells(features, depth, points, rows, offsets, first, end, channels, out);                          \
+        sum_cells(features, depth, points, rows, order, offsets, first, end, channels, out);                         \
     }                                                                                                          \
     target void pixels_##name(PIXELS_ARGUMENTS) {                                                              \
-        pixels_back(gradient, features, depth, cells, first, end, depths, channels, of_features, of_depth);    \
+        pixels_back(gradient, features, depth, cells, images, first, end, depths, channels, of_features, of_depth); \
     }
 
 VERSION(baseline, )
@@ -159,15 +163,15 @@ Pixels best_pixels() {
 }  // namespace
 }  // namespace bevfuse
 
-// features (P, channels), depth (P * D), points (K) into depth and rows (K) into features, by cell; offsets (cells + 1)
-// -> out (cells, channels), every element written.
+// features (P, channels), depth (P * D), points (K) into depth and rows (K) into features, by cell; order (cells), which
+// cell comes when, and offsets (cells + 1), where its points start -> out (cells, channels), every element written.
 BEVFUSE_EXPORT int bevfuse_bev_pool(const float* features, const float* depth, const int32_t* points,
-                                    const int32_t* rows, const int64_t* offsets, int64_t cells, int64_t channels,
-                                    float* out, int threads) {
+                                    const int32_t* rows, const int32_t* order, const int64_t* offsets, int64_t cells,
+                                    int64_t channels, float* out, int threads) {
     const auto run = bevfuse::best_cells();
     bevfuse::expect_whole(out, cells * channels * static_cast<int64_t>(sizeof(float)));
     bevfuse::share(threads, cells, 512, [&](int64_t first, int64_t end) {
-        run(features, depth, points, rows, offsets, first, end, channels, out);
+        run(features, depth, points, rows, order, offsets, first, end, channels, out);
     });
     return 0;
 }
@@ -175,13 +179,14 @@ BEVFUSE_EXPORT int bevfuse_bev_pool(const float* features, const float* depth, c
 // gradient (cells, channels) of the pooled map, cells (P, depths) of the frustum points, below 0 for none -> the
 // gradients of features (P, channels) and depth (P, depths), every element written.
 BEVFUSE_EXPORT int bevfuse_bev_pool_backward(const float* gradient, const float* features, const float* depth,
-                                             const int32_t* cells, int64_t pixels, int64_t depths, int64_t channels,
-                                             float* of_features, float* of_depth, int threads) {
+                                             const int32_t* cells, const bevfuse::Images* images, int64_t pixels,
+                                             int64_t depths, int64_t channels, float* of_features, float* of_depth,
+                                             int threads) {
     const auto run = bevfuse::best_pixels();
     bevfuse::expect_whole(of_features, pixels * channels * static_cast<int64_t>(sizeof(float)));
     bevfuse::expect_whole(of_depth, pixels * depths * static_cast<int64_t>(sizeof(float)));
     bevfuse::share(threads, pixels, 64, [&](int64_t first, int64_t end) {
-        run(gradient, features, depth, cells, first, end, depths, channels, of_features, of_depth);
+        run(gradient, features, depth, cells, *images, first, end, depths, channels, of_features, of_depth);
     });
     return 0;
 }

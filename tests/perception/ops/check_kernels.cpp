@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "attention.h"
+#include "bev.h"
 #include "common.h"
 #include "sparse.h"
 #include "winograd.h"
@@ -20,12 +21,13 @@ using namespace bevfuse::sparse;
 
 extern "C" {
 const char* bevfuse_isa();
-int64_t bevfuse_bev_count(const int64_t*, int64_t, int64_t, int64_t*);
-int bevfuse_bev_sort(const int64_t*, int64_t, int64_t, int64_t*, int32_t*, int32_t*);
-int bevfuse_bev_pool(const float*, const float*, const int32_t*, const int32_t*, const int64_t*, int64_t, int64_t,
-                     float*, int);
-int bevfuse_bev_pool_backward(const float*, const float*, const float*, const int32_t*, int64_t, int64_t, int64_t,
-                              float*, float*, int);
+int64_t bevfuse_bev_count(const int64_t*, int64_t, int64_t, const bevfuse::Images*, int64_t, int32_t*, int64_t*,
+                          int64_t*);
+int bevfuse_bev_sort(const int64_t*, int64_t, int64_t, const bevfuse::Images*, int64_t*, int32_t*, int32_t*);
+int bevfuse_bev_pool(const float*, const float*, const int32_t*, const int32_t*, const int32_t*, const int64_t*,
+                     int64_t, int64_t, float*, int);
+int bevfuse_bev_pool_backward(const float*, const float*, const float*, const int32_t*, const bevfuse::Images*,
+                              int64_t, int64_t, int64_t, float*, float*, int);
 int bevfuse_voxel_keys(const float*, int64_t, int64_t, const float*, const float*, const int64_t*, int64_t*, int);
 int bevfuse_trails(const float*, int64_t, const double*, int64_t, const double*, int64_t, int64_t, int64_t, uint8_t*,
                    int);
@@ -78,22 +80,24 @@ class Random {
     std::mt19937_64 source_;
 };
 
-constexpr int64_t PIXELS = 700, DEPTHS = 30, CELLS = 3000, CHANNELS = 83;
+constexpr bevfuse::Images IMAGES{7, 20};
+constexpr int64_t PIXELS = 5 * 7 * 20, DEPTHS = 30, CELLS = 3000, CHANNELS = 83;
 
 // Pooled map and gradients, by the kernels.
 Floats pooled(const Floats& features, const Floats& depth, const Floats& gradient, const std::vector<int64_t>& cells,
               int threads) {
-    std::vector<int64_t> offsets(CELLS + 1);
-    const int64_t inside = bevfuse_bev_count(cells.data(), PIXELS * DEPTHS, CELLS, offsets.data());
-    std::vector<int64_t> next(offsets.begin(), offsets.end() - 1);
+    std::vector<int64_t> offsets(CELLS + 1), next(CELLS);
+    std::vector<int32_t> order(CELLS);
+    const int64_t inside = bevfuse_bev_count(cells.data(), PIXELS, DEPTHS, &IMAGES, CELLS, order.data(),
+                                             offsets.data(), next.data());
     std::vector<int32_t> points(inside), rows(inside), flat(cells.begin(), cells.end());
-    bevfuse_bev_sort(cells.data(), PIXELS, DEPTHS, next.data(), points.data(), rows.data());
+    bevfuse_bev_sort(cells.data(), PIXELS, DEPTHS, &IMAGES, next.data(), points.data(), rows.data());
     Floats out((CELLS + PIXELS) * CHANNELS + PIXELS * DEPTHS);
     float *of_features = out.data() + CELLS * CHANNELS, *of_depth = of_features + PIXELS * CHANNELS;
-    bevfuse_bev_pool(features.data(), depth.data(), points.data(), rows.data(), offsets.data(), CELLS, CHANNELS,
-                     out.data(), threads);
-    bevfuse_bev_pool_backward(gradient.data(), features.data(), depth.data(), flat.data(), PIXELS, DEPTHS, CHANNELS,
-                              of_features, of_depth, threads);
+    bevfuse_bev_pool(features.data(), depth.data(), points.data(), rows.data(), order.data(), offsets.data(),
+                     CELLS, CHANNELS, out.data(), threads);
+    bevfuse_bev_pool_backward(gradient.data(), features.data(), depth.data(), flat.data(), &IMAGES, PIXELS, DEPTHS,
+                              CHANNELS, of_features, of_depth, threads);
     return out;
 }
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from calibration.errors import InputError
 from perception.ops.bev_pool import PoolingPlan, bev_pool, bev_pool_plain
 
 PIXELS, DEPTHS, CHANNELS, CELLS = 30, 7, 5, 12
@@ -68,6 +69,27 @@ def test_a_plan_holds_each_point_inside_once():
     cells = some_cells("some outside")
     plan = PoolingPlan.of(cells, CELLS)
     assert plan.points.sort().values.tolist() == torch.nonzero(cells.flatten() >= 0).squeeze(1).tolist()
-    assert plan.offsets.tolist() == [int(((cells >= 0) & (cells < cell)).sum()) for cell in range(CELLS + 1)]
-    for cell in range(CELLS):
-        assert (cells.flatten()[plan.points[plan.offsets[cell] : plan.offsets[cell + 1]]] == cell).all()
+    assert sorted(plan.order.tolist()) == list(range(CELLS))
+    assert plan.offsets[-1] == len(plan.points)
+    for cell, start, end in zip(plan.order, plan.offsets, plan.offsets[1:], strict=False):
+        assert (cells.flatten()[plan.points[start:end]] == cell).all()
+        assert end - start == (cells == cell).sum()
+
+
+@pytest.mark.parametrize("image", [(1, 1), (5, 3), (3, 5), (1, 30), (30, 1)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_shape_of_images_changes_nothing(image, dtype):
+    features, depth = random_inputs(dtype)
+    cells = some_cells("some outside")
+    found = bev_pool(features, depth, PoolingPlan.of(cells, CELLS, image))
+    expected = bev_pool_plain(features, depth, cells, CELLS)
+    torch.testing.assert_close(found, expected)
+    cotangent = torch.randn_like(found)
+    gradients = [torch.autograd.grad(result, (features, depth), cotangent) for result in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("image", [(0, 1), (-1, 30), (7, 1), (30, 30)], ids=str)
+def test_parts_of_images_are_refused(image):
+    with pytest.raises(InputError, match="pixels to pool: expected whole images"):
+        PoolingPlan.of(some_cells("all inside"), CELLS, image)

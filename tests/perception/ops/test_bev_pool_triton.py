@@ -45,7 +45,7 @@ def test_it_compiles_for_nvidia_gpus(tmp_path, monkeypatch, capability):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     float32, int32, int64 = "*fp32", "*i32", "*i64"
     signatures = {
-        sum_cells: (float32, float32, int32, int32, int64, float32, "i32", "constexpr", "constexpr"),
+        sum_cells: (float32, float32, int32, int32, int32, int64, float32, "i32", "constexpr", "constexpr"),
         gather_pixels: (*[float32] * 3, int32, *[float32] * 2, "i32", "i32", "constexpr", "constexpr"),
     }
     for kernel, types in signatures.items():

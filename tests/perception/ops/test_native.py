@@ -87,8 +87,9 @@ def test_what_is_no_cloud_is_an_input_error(points):
 def pooling(seed: int, pixels: int, depths: int, channels: int, cells: int) -> tuple:
     random = generator(seed)
     places = torch.randint(-cells // 2 - 1, cells, (pixels, depths), generator=random)
+    image = (2, pixels // 2) if pixels and pixels % 2 == 0 else (1, 1)
     tensors = [torch.randn(*shape, generator=random) for shape in ((pixels, channels), (pixels, depths))]
-    return *tensors, PoolingPlan.of(places, cells)
+    return *tensors, PoolingPlan.of(places, cells, image)
 
 
 @given(
@@ -117,7 +118,14 @@ def test_plans_are_the_twins(seed, pixels, depths, cells):
     places = torch.randint(-3, max(cells, 1), (pixels, depths), generator=generator(seed))
     places = places.clamp(max=cells - 1)
     plan = PoolingPlan.of(places.T.contiguous().T, cells)
-    assert all(map(torch.equal, (plan.points, plan.rows, plan.offsets), sorted_torch(places, cells)))
+    points, rows, offsets, _ = sorted_torch(places, cells)
+    flat = places.flatten()
+    met = list(dict.fromkeys(flat[flat >= 0].tolist()))
+    assert plan.order.tolist() == [*met, *sorted(set(range(cells)) - set(met))]
+    for cell, start, end in zip(plan.order.tolist(), plan.offsets, plan.offsets[1:], strict=False):
+        its = slice(offsets[cell], offsets[cell + 1])
+        assert torch.equal(plan.points[start:end], points[its])
+        assert torch.equal(plan.rows[start:end], rows[its])
 
 
 @pytest.mark.parametrize("wild", [5, 6, 2**31, 2**63 - 1])
