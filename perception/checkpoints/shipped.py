@@ -22,6 +22,7 @@ from calibration.errors import InputError
 from calibration.files import is_file
 from perception.checkpoints.native import load_weights, read_weights, save_weights
 from perception.command import run
+from perception.config import load_config
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
 SUFFIX = ".safetensors"
@@ -39,10 +40,11 @@ def checkpoint_of(
 ) -> Path:
     """The checkpoint that is given, or the one in the package for a configuration of this name.
 
-    Raises InputError where there is neither.
+    Raises InputError where there is neither, and first for a configuration that can't be used.
     """
     if given is not None:
         return Path(given)
+    load_config(config)  # of two mistakes, that it isn't there is the one to tell
     path = FOLDER / f"{Path(config).stem}{SUFFIX}"
     if not path.is_file():
         expected = f"weights: --checkpoint, or a configuration that has some in the package ({_listed()})"
@@ -82,7 +84,6 @@ def main(
     Example: python -m perception.checkpoints.shipped configs/sim_lidar.yaml runs/lidar/weights.safetensors
     --metrics scores/lidar/metrics.json --made-by "python tools/train.py configs/sim_lidar.yaml ..."
     """
-    from perception.config import load_config
     from perception.model.network import Network
 
     if not is_file(metrics):

@@ -238,6 +238,29 @@ def test_a_misspelt_key_is_refused_with_the_right_one(place: Workplace) -> None:
     check_refused(place, place.detect(), "resized_width")
 
 
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (None, "expected a configuration file (.yaml), got no such file"),
+        ("grid: [", "expected valid YAML"),
+        ("- grid", "expected a mapping of sections, got list"),
+    ],
+    ids=["missing", "broken", "a list"],
+)
+def test_a_configuration_that_cannot_be_used_is_told_before_that_it_has_no_weights(
+    place: Workplace,
+    content: str | None,
+    word: str,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = place.config.with_name("nope.yaml")
+    if content is not None:
+        config.write_text(content)
+    arguments = (config, place.root, "--out", place.out)
+    check_refused(place, run_tool("detect", *arguments, capture=capsys, monkeypatch=monkeypatch), word)
+
+
 @pytest.mark.parametrize("trouble", ["missing", "extra", "misshapen", "text", "absent"])
 def test_a_checkpoint_that_does_not_fit_is_refused(place: Workplace, trouble: str) -> None:
     weights = tiny_network(load_config(place.config)).state_dict()
