@@ -69,15 +69,15 @@ class Drive:
     """One scene; see perception.replay.stream.Stream."""
 
     def __init__(
-        self, root: Path, version: str | None = None, scene: str | None = None, *, clock: bool = False
+        self, root: str | Path, version: str | None = None, scene: str | None = None, *, clock: bool = False
     ) -> None:
         """Read the tables, no image and no cloud yet.
 
         Raises InputError as perception.sources.nuscenes does, and where `scene` is none of the dataset's or is left out
         although there are several.
         """
-        self.root, self._codec = root, Codec()
-        folder = find_version(root, version)
+        self.root, self._codec = Path(root), Codec()
+        folder = find_version(self.root, version)
         self.scene = _choose_scene(folder, scene)
         samples = Table(folder, "sample", Sample)
         samples = samples.where(lambda row: row.scene_token == self.scene.token)

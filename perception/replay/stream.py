@@ -59,13 +59,16 @@ class Repeated:
             later_ns += last_ns - first_ns + BETWEEN_NS
 
 
-def open_stream(path: Path, version: str | None = None, scene: str | None = None, clock: bool = False) -> Stream:
+def open_stream(
+    path: str | Path, version: str | None = None, scene: str | None = None, clock: bool = False
+) -> Stream:
     """The stream of a bag, or of a scene of a nuScenes root.
 
     Raises InputError for anything else, and where version and scene don't pick one drive.
     """
     from perception.replay.nuscenes import Drive
 
+    path = Path(path)
     if is_bag(path):
         if version or scene or clock:
             raise InputError("--version, --scene and --clock", "a nuScenes root to choose from", f"the bag {path}")
@@ -77,7 +80,7 @@ def open_stream(path: Path, version: str | None = None, scene: str | None = None
 
 
 def faulty_stream(
-    path: Path,
+    path: str | Path,
     version: str | None = None,
     scene: str | None = None,
     faults: Sequence[str] = (),  # texts, see perception.replay.faults

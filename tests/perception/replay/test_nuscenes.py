@@ -13,6 +13,7 @@ import pytest
 from calibration.errors import InputError
 from perception.replay.faults import Fault, Faulty
 from perception.replay.nuscenes import Drive
+from perception.replay.stream import open_stream
 from perception.ros.bags import Bag, TimedMessage, Topic, write_bag
 from perception.ros.clouds import cloud_from_message
 from perception.ros.codec import Codec, header_of
@@ -31,6 +32,11 @@ def drive(tiny_root: Path) -> Drive:
 @pytest.fixture(scope="module")
 def messages(drive: Drive) -> list[TimedMessage]:
     return list(drive)
+
+
+def test_a_path_may_be_text(tiny_root: Path, messages: list[TimedMessage]) -> None:
+    assert list(Drive(str(tiny_root), VERSION, "scene-0001"))[:9] == messages[:9]
+    assert list(open_stream(str(tiny_root), VERSION, "scene-0001"))[:9] == messages[:9]
 
 
 def rows_of_scene(root: Path) -> list[dict]:
