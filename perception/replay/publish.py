@@ -34,10 +34,12 @@ class Publisher:
         if not self._publishers:
             raise InputError("topics", "one whose kind of message is installed", ", ".join(self.without) or "none")
 
-    def publish(self, message: TimedMessage) -> None:
-        """Send one; nothing where its topic is left out."""
-        if message.topic in self._publishers:
-            self._publishers[message.topic].publish(message.data)
+    def publish(self, message: TimedMessage) -> bool:
+        """Send one -> whether it was: not where its topic is left out."""
+        publisher = self._publishers.get(message.topic)
+        if publisher is not None:
+            publisher.publish(message.data)
+        return publisher is not None
 
     def is_heard(self, topic: str) -> bool:
         """Whether anybody listens to a topic."""
@@ -92,12 +94,8 @@ def ros_node(name: str = NODE) -> Iterator[Any]:
 
 
 def publish_all(publisher: Publisher, messages: Iterable[TimedMessage]) -> int:
-    """Send messages as they come -> their number."""
-    sent = 0
-    for message in messages:
-        publisher.publish(message)
-        sent += 1
-    return sent
+    """Send messages as they come -> how many were sent."""
+    return sum(publisher.publish(message) for message in messages)
 
 
 @functools.cache
