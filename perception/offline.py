@@ -87,6 +87,8 @@ def detect_to_folder(
                 picture = draw_frame(frame, boxes, options.picture_threshold)
                 write_png(journal.folder / f"{file_name(frame.token)}.png", picture)
             journal.add(frame, boxes)
+        for note in source.closing_notes:
+            say(note)
     except BaseException as reason:
         journal.forget_if_empty()
         if journal.done and isinstance(reason, KeyboardInterrupt):

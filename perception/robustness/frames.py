@@ -95,6 +95,7 @@ class CorruptedSource:
         self._maker, self._condition = maker, condition
         self._tokens = tuple(maker.recipe.tokens if tokens is None else tokens)
         self.class_names, self.files = maker.source.class_names, maker.source.files
+        self.closing_notes = maker.source.closing_notes
 
     def __len__(self) -> int:
         return len(self._tokens)

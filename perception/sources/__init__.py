@@ -26,6 +26,7 @@ class Source(Protocol):
 
     class_names: tuple[str, ...]  # of the truth, which its labels count in
     files: tuple[Path, ...]  # the tables it was opened from: where they change, its frames may
+    closing_notes: tuple[str, ...]  # what is to be said after the last frame, for no frame is left to say it
 
     def __len__(self) -> int:
         """How many frames an iteration yields."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from copy import copy
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from calibration.errors import InputError
@@ -47,6 +48,7 @@ class Source:
         if not self._wanted:
             expected = f"messages of {', '.join(self._sensors)} that belong together"
             raise InputError(str(path), expected, self._index.why_none(), "see sync and sensors in the rig")
+        self.closing_notes = self._passed_notes(self._passed_at_the_end(), "after the last frame")
 
     def __len__(self) -> int:
         return len(self._wanted)
@@ -54,15 +56,15 @@ class Source:
     def __iter__(self) -> Iterator[Frame]:
         """The frames, in the order in which the live node would make them."""
         maker = FrameMaker(self._rig, self.options)
-        passed, told = 0, self._index.troubles()
+        passed, told = [], self._index.troubles()
         for moment, data in self._with_data():
             if moment.token in self._wanted:
-                frame = self._with_note(maker.frame(moment, data, self._index.vehicle, self._index.motion), passed)
-                yield replace(frame, notes=(*told, *frame.notes))
+                frame = maker.frame(moment, data, self._index.vehicle, self._index.motion)
+                yield replace(frame, notes=(*told, *frame.notes, *self._passed_notes(passed, "before it")))
                 told = ()
             elif moment.has_pose:
                 maker.pass_by(moment, data, self._index.vehicle, self._index.motion)
-            passed = 0 if moment.token in self._usable else passed + 1
+            passed = [] if moment.token in self._usable else [*passed, moment]
 
     def _with_data(self) -> Iterator[tuple[Moment, dict[str, bytes]]]:
         """Every moment with the messages that frames need of it."""
@@ -82,11 +84,18 @@ class Source:
         is_sweep = self.options.lidar and self.options.sweeps > 0
         return [place for name, place in moment.payloads.items() if is_sweep and name == self._rig.lidar]
 
-    def _with_note(self, frame: Frame, passed: int) -> Frame:
-        """The frame, with a note where more moments than usual before it had too little to become one."""
-        if passed < self._index.usual_gap():
-            return frame
-        return replace(frame, notes=(*frame.notes, f"{passed} moments before it are no frames: sensors were missing."))
+    def _passed_at_the_end(self) -> list[Moment]:
+        """The moments behind the last frame's."""
+        from_the_end = reversed(self._index.moments)
+        return list(takewhile(lambda moment: moment.token not in self._usable, from_the_end))
+
+    def _passed_notes(self, passed: list[Moment], where: str) -> tuple[str, ...]:
+        """A note where more moments in a row than sensors' rates explain had too little to become a frame."""
+        usual = self._index.usual_gap() - 1
+        if len(passed) <= usual:
+            return ()
+        lacked = self._index.what_lacked(passed)
+        return (f"{len(passed)} moments {where} gave no frame, where at most {usual} do as a rule: {lacked}.",)
 
     def without(self, tokens: Collection[str]) -> Source:
         """The same source less these frames."""

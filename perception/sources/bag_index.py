@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import ceil
+
+import numpy as np
 
 from calibration.errors import InputError
 from calibration.rig import Rig
@@ -35,6 +37,7 @@ class BagIndex:
         self._clouds_have_times = False
         self._sensor_of = {rig.sensors[name].topic: name for name in sensors}
         self._poses: dict[int, Transform] = {}
+        self._stamps_ns: dict[str, list[int]] = {name: [] for name in sensors}
         bundles = list(self._bundles(bag))
         self.vehicle, self._unknown = self._calibrated(sensors)
         if not self._poses:
@@ -65,9 +68,24 @@ class BagIndex:
         return (*self._left_out[:1], *([f"{more} more messages are left out."] if more > 0 else []))
 
     def usual_gap(self) -> int:
-        """How many clouds come for one of the slowest sensor."""
-        rates = [self._rig.sensors[name].rate_hz for name in self._sensors]
-        return ceil(self._rig.sensors[self._rig.lidar].rate_hz / min(rates))
+        """How many clouds come for one measurement of the slowest sensor."""
+        return ceil(max(map(self._period_s, self._sensors)) / self._period_s(self._rig.lidar))
+
+    def what_lacked(self, moments: Sequence[Moment]) -> str:
+        """What most of these moments lacked to become frames."""
+        counts = Counter(name for moment in moments for name in moment.missing)
+        counts["an ego pose"] = sum(not moment.has_pose for moment in moments)
+        most = max(counts.values())
+        return f"{most} lacked {', '.join(name for name, count in counts.items() if count == most)}"
+
+    def _period_s(self, name: str) -> float:
+        """From one measurement of a sensor to the next: as the rig says, or longer where it never comes as often.
+
+        A quarter of the steps are no longer, however many messages were lost.
+        """
+        steps_ns = np.diff(np.unique(self._stamps_ns[name]))
+        seen_s = float(np.quantile(steps_ns, 0.25)) / 1e9 if len(steps_ns) else 0.0
+        return max(1 / self._rig.sensors[name].rate_hz, seen_s)
 
     def why_none(self) -> str:
         """Why nothing is usable."""
@@ -113,6 +131,7 @@ class BagIndex:
             raise InputError(f"frame id on {message.topic}", expected, repr(frame), f"correct {name}'s in the rig")
         if name == self._rig.lidar and not self._clouds_have_times:
             self._clouds_have_times = has_times(Codec().decode(message.data, message.kind, message.topic))
+        self._stamps_ns[name].append(stamp_ns)
         return Measurement(name, stamp_ns, number)
 
     def _remember(self, poses: list[EgoPose]) -> None:

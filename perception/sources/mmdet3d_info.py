@@ -38,6 +38,7 @@ class Source:
         self.path, self.options = Path(path), options or FrameOptions()
         self.files = (self.path,)
         self.class_names = self.options.class_names
+        self.closing_notes = ()
         content = Entry(load_pickle(path, "an mmdetection3d info file"), str(path))
         meta = content.entry("metainfo")
         version = meta.value("info_version", str)

@@ -43,6 +43,7 @@ class Source:
         """
         self.root, self.options = Path(path), options or FrameOptions()
         self.class_names = self.options.class_names
+        self.closing_notes = ()
         self.folder = find_version(self.root, version)
         self.files = tuple(sorted(self.folder.glob("*.json")))
         self._samples, self.tokens = _choose_samples(self.folder, split, tokens)

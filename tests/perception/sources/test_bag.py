@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -187,9 +188,31 @@ def test_a_dead_camera_costs_frames_unless_it_may_be_missing(drive: Drive, truth
 
 
 def test_where_many_clouds_become_no_frame_the_next_one_says_so(drive: Drive, tmp_path: Path) -> None:
-    frames = list(rewritten(tmp_path / "bag", drive, "kill:CAM_BACK:0.3:0.8"))
-    notes = [note for frame in frames for note in frame.notes if "are no frames: sensors were missing" in note]
-    assert notes
+    source = rewritten(tmp_path / "bag", drive, "kill:CAM_BACK:0.3:0.8")
+    notes = [note for frame in source for note in frame.notes if "gave no frame" in note]
+    assert len(notes) == 1
+    assert re.fullmatch(r"(\d+) moments before it gave no frame, where at most 1 .*: \1 lacked CAM_BACK\.", notes[0])
+    assert source.closing_notes == ()
+
+
+def test_where_many_clouds_after_the_last_frame_become_none_the_source_says_so(drive: Drive, tmp_path: Path) -> None:
+    source = rewritten(tmp_path / "bag", drive, "kill:CAM_BACK:0.8:100")
+    assert not any("gave no frame" in note for frame in source for note in frame.notes)
+    (note,) = source.closing_notes
+    assert re.fullmatch(r"(\d+) moments after the last frame gave no frame, .*: \1 lacked CAM_BACK\.", note)
+
+
+def test_nothing_is_said_of_clouds_that_only_come_oftener_than_images(drive: Drive, tmp_path: Path) -> None:
+    keyframes_us = {START_US + 500_000 * number for number in range(4)}
+
+    def keyframes_only(message: TimedMessage) -> TimedMessage | None:
+        is_image = message.topic.endswith("compressed")
+        near = is_image and min(abs(header_of(message.data)[0] // 1000 - us) for us in keyframes_us) < 60_000
+        return None if is_image and not near else message
+
+    source = rewritten(tmp_path / "bag", Changed(drive, keyframes_only))
+    assert 2 <= len(source) <= 4
+    assert not [note for frame in source for note in frame.notes] + list(source.closing_notes)
 
 
 def test_messages_that_arrive_late_and_in_disorder_make_the_same_frames(
