@@ -59,9 +59,7 @@ class Repeated:
             later_ns += last_ns - first_ns + BETWEEN_NS
 
 
-def open_stream(
-    path: str | Path, version: str | None = None, scene: str | None = None, clock: bool = False
-) -> Stream:
+def open_stream(path: str | Path, version: str | None = None, scene: str | None = None, clock: bool = False) -> Stream:
     """The stream of a bag, or of a scene of a nuScenes root.
 
     Raises InputError for anything else, and where version and scene don't pick one drive.
