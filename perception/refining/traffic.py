@@ -80,10 +80,10 @@ class Course:
 
 def doubted(things: np.ndarray, settings: Training, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The things (K, 1 + others, THING), of which some that stand are turned round; and if the first is (K,) int64."""
-    x, y, speed = (things[..., THING.index(name)] for name in ("x", "y", "speed"))
+    x, y, vx, vy = (things[..., THING.index(name)] for name in ("x", "y", "vx", "vy"))
     far = np.minimum(np.hypot(x, y) / FAR_M, 1)
     chance = settings.doubted + (settings.doubted_far - settings.doubted) * far
-    turned = (rng.random(x.shape) < chance) & (speed <= MOVING)
+    turned = (rng.random(x.shape) < chance) & (np.hypot(vx, vy) <= MOVING)
     shown = things.copy()
     shown[..., THING.index("yaw")] += math.pi * turned
     return shown, turned[:, 0].astype(np.int64)

@@ -26,11 +26,11 @@ from perception.config import Settings as BaseSettings
 from perception.model.boxes import best_rows, to_be_turned
 from perception.types import Boxes3D, Frame
 
-THING = ("x", "y", "yaw", "speed", "score", "label")  # of a box in the ego frame [m, rad, m/s]; label -1: there is none
+THING = ("x", "y", "yaw", "vx", "vy", "score", "label")  # of a box in the ego frame [m, rad, m/s]; label -1: none
 SAME_M = 0.5  # boxes nearer than this are the same thing under another label
 MOVING = 1.0  # m/s: faster things have their front where they go
 LENGTHS, WIDTHS = 15.0, 8.0  # m, units of places along a box and across it
-OWN, OTHER = 9, 9  # numbers about a box, and about each of the others, beside their labels
+OWN, OTHER = 11, 11  # numbers about a box, and about each of the others, beside their labels
 
 
 class Settings(BaseSettings):
@@ -78,7 +78,7 @@ class Traffic(nn.Module):
 
     def _likely(self, things: Tensor, sign: float) -> Tensor:
         """How likely that is (K,), if the box is turned round where `sign` is -1."""
-        x, y, yaw, speed, score, label = things.unbind(dim=2)
+        x, y, yaw, vx, vy, score, label = things.unbind(dim=2)
         there = (label >= 0)[..., None].to(things)
         labels = F.one_hot(label.long().clamp(min=0), len(self.classes)) * there
         cosine, sine = sign * yaw[:, :1].cos(), sign * yaw[:, :1].sin()
@@ -88,13 +88,14 @@ class Traffic(nn.Module):
         turn = torch.cat([torch.zeros_like(yaw[:, :1]), yaw[:, 1:]], dim=1)
         same, beside = turn.cos() * cosine + turn.sin() * sine, turn.sin() * cosine - turn.cos() * sine
         near = [along / LENGTHS, across / WIDTHS, (across / 2).tanh(), same, beside]
-        moves = (speed > MOVING).to(things)
-        about = torch.stack([*near, speed / 5, moves, moves * same, score], dim=2)[:, 1:]
+        speed = torch.hypot(vx, vy)
+        moves, goes = (speed > MOVING).to(things), [vx * cosine + vy * sine, vy * cosine - vx * sine]
+        about = torch.stack([*near, speed / 5, *(part / 5 for part in goes), moves, moves * same, score], dim=2)[:, 1:]
         about = torch.cat([about, labels[:, 1:], labels[:, :1].expand(-1, about.shape[1], -1)], dim=2)
         others = self.other(about) * there[:, 1:]
         far = torch.hypot(x[:, :1], y[:, :1]) / 30
         own = [part[:, :1] for part in near]
-        own += [torch.full_like(far, sign), sign * score[:, :1], far, speed[:, :1]]
+        own += [torch.full_like(far, sign), sign * score[:, :1], far, speed[:, :1], *(part[:, :1] for part in goes)]
         pooled = [others.amax(dim=1), others.sum(dim=1) / 4]
         return self.judge(torch.cat([*own, labels[:, 0], *pooled], dim=1))[:, 0]
 
@@ -117,9 +118,9 @@ def things_of(boxes: Boxes3D, frame: Frame, settings: Settings) -> tuple[np.ndar
     and then the nearest of the others."""
     asked = best_rows(boxes, settings.min_score, len(boxes))
     numbers = _numbers(boxes.select(asked), frame)
-    x, y, speed = (numbers[:, THING.index(name)] for name in ("x", "y", "speed"))
+    x, y, vx, vy = (numbers[:, THING.index(name)] for name in ("x", "y", "vx", "vy"))
     fronted = np.array([name in settings.fronted for name in boxes.class_names], bool)[boxes.labels[asked]]
-    judged = np.nonzero(fronted & (speed <= settings.standing))[0][: settings.max_boxes]
+    judged = np.nonzero(fronted & (np.hypot(vx, vy) <= settings.standing))[0][: settings.max_boxes]
     apart = np.hypot(x[judged, None] - x, y[judged, None] - y)
     apart[(apart < SAME_M) | (apart > settings.reach_m)] = np.inf
     nearest = np.argsort(apart, axis=1, kind="stable")[:, : settings.others]
@@ -134,6 +135,5 @@ def things_of(boxes: Boxes3D, frame: Frame, settings: Settings) -> tuple[np.ndar
 def _numbers(boxes: Boxes3D, frame: Frame) -> np.ndarray:
     """Each box (N, THING) float32, in the ego frame."""
     boxes = boxes.transformed(frame.ego_from_lidar, "ego")
-    speed = np.linalg.norm(np.nan_to_num(boxes.velocities), axis=1)
-    columns = (boxes.centers[:, 0], boxes.centers[:, 1], boxes.yaws, speed, boxes.scores, boxes.labels)
-    return np.stack(columns, axis=1).astype(np.float32)
+    columns = (boxes.centers[:, :2].T, boxes.yaws, np.nan_to_num(boxes.velocities).T, boxes.scores, boxes.labels)
+    return np.vstack(columns).T.astype(np.float32)

@@ -150,7 +150,7 @@ def test_lessons_are_of_what_stands_and_has_a_front() -> None:
 def test_doubts_grow_with_distance_and_spare_what_moves() -> None:
     things = np.zeros((4000, 2, len(THING)), np.float32)
     things[:2000, :, THING.index("x")] = 60.0
-    things[:, 1, THING.index("speed")] = 4.0
+    things[:, 1, THING.index("vx")] = 4.0
     settings = Training(doubted=0.1, doubted_far=0.4)
     shown, first = doubted(things, settings, np.random.default_rng(0))
     assert first[:2000].mean() == pytest.approx(0.4, abs=0.04)
