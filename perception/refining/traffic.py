@@ -1,7 +1,8 @@
 """How perception/model/refiners/traffic.py learns: found boxes with what is around them, and which way these face.
 
 Detectors know the headings of their training drives better than others, so that some are shown turned round, of the box
-itself and of the others that stand: the more, the farther away.
+itself and of the others that stand: the more, the farther away. Streets are few, and each is seen again and again, so
+that the own car is shown a little elsewhere, and some of the others not at all.
 """
 
 from __future__ import annotations
@@ -27,11 +28,16 @@ FAR_M = 50.0  # where as many are turned round as `doubted_far` says
 class Training(BaseTraining):
     """How it learns."""
 
-    epochs: int = Field(8, ge=1)
+    epochs: int = Field(12, ge=1)
     batch_size: int = Field(128, ge=2)
     learning_rate: float = Field(4e-3, gt=0)
-    doubted: float = Field(0.08, ge=0, le=1)  # part of the headings shown turned round, near by,
-    doubted_far: float = Field(0.25, ge=0, le=1)  # and far away
+    weight_decay: float = Field(0.5, ge=0)
+    rarity: float = Field(0.25, ge=0, le=1)
+    doubted: float = Field(0.02, ge=0, le=1)  # part of the headings shown turned round, near by,
+    doubted_far: float = Field(0.05, ge=0, le=1)  # and far away
+    unseen: float = Field(0.3, ge=0, le=1)  # part of the others that are not shown
+    shift_m: tuple[float, float] = (2.0, 1.0)  # deviation of where the own car is shown, along and across,
+    turn: float = Field(0.05, ge=0)  # and of which way it looks [rad]
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Course:
         return self.lessons.things[:, 0, THING.index("label")].astype(np.int64)
 
     def loss(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Sums]:
-        things, turned = doubted(self.lessons.things[rows], self.settings, rng)
+        things, turned = doubted(moved(self.lessons.things[rows], self.settings, rng), self.settings, rng)
         right = torch.from_numpy(self.lessons.facing[rows] ^ turned)
         said = self.refiner(torch.from_numpy(things))
         loss = F.binary_cross_entropy_with_logits(said, right.float())
@@ -76,6 +82,21 @@ class Course:
             "before": (right.sum().item(), count),
         }
         return loss, sums
+
+
+def moved(things: np.ndarray, settings: Training, rng: np.random.Generator) -> np.ndarray:
+    """The things (K, 1 + others, THING), less some of the others, as from where the own car isn't quite."""
+    shown, count = things.copy(), len(things)
+    x, y, yaw, vx, vy, label = (shown[..., THING.index(name)] for name in ("x", "y", "yaw", "vx", "vy", "label"))
+    label[:, 1:][rng.random(label[:, 1:].shape) < settings.unseen] = -1
+    angle = rng.normal(0, settings.turn, (count, 1))
+    cosine, sine = np.cos(angle), np.sin(angle)
+    x += rng.normal(0, settings.shift_m[0], (count, 1))
+    y += rng.normal(0, settings.shift_m[1], (count, 1))
+    x[:], y[:] = x * cosine - y * sine, x * sine + y * cosine
+    vx[:], vy[:] = vx * cosine - vy * sine, vx * sine + vy * cosine
+    yaw += angle
+    return shown
 
 
 def doubted(things: np.ndarray, settings: Training, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

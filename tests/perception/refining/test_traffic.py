@@ -14,7 +14,7 @@ from perception.config import parse_config
 from perception.model.refiners.traffic import THING, Settings, Traffic, things_of
 from perception.nuscenes import CLASS_NAMES
 from perception.refining.lessons import has_front
-from perception.refining.traffic import Course, Training, doubted, lessons_of
+from perception.refining.traffic import Course, Training, doubted, lessons_of, moved
 from perception.refining.train import train_refiner
 from perception.types import Boxes3D, Frame, Truth
 from tests.perception.refining.checks import same
@@ -158,6 +158,24 @@ def test_doubts_grow_with_distance_and_spare_what_moves() -> None:
     np.testing.assert_array_equal(shown[:, 1], things[:, 1])
     np.testing.assert_allclose(shown[:, 0, THING.index("yaw")], np.pi * first, rtol=1e-6)
     assert not things[..., THING.index("yaw")].any()
+
+
+def test_the_own_car_is_shown_elsewhere_and_some_others_not_at_all() -> None:
+    things = things_of(standing(30), frame_of(), Settings())[1]
+    still = Training(unseen=0.0, shift_m=(0.0, 0.0), turn=0.0)
+    np.testing.assert_allclose(moved(things, still, np.random.default_rng(0)), things, rtol=1e-6)
+    shown = moved(things, Training(unseen=0.5), np.random.default_rng(0))
+    label = THING.index("label")
+    np.testing.assert_array_equal(shown[:, 0, label], things[:, 0, label])
+    there = things[:, 1:, label] >= 0
+    assert (shown[:, 1:, label][there] < 0).mean() == pytest.approx(0.5, abs=0.1)
+    # Between things everything stays as it is: distances, and angles between headings.
+    for name in ("x", "yaw"):
+        assert not np.allclose(shown[:, 0, THING.index(name)], things[:, 0, THING.index(name)], atol=1e-3)
+    away = [np.linalg.norm(part[:, 1:, :2] - part[:, :1, :2], axis=2)[there] for part in (things, shown)]
+    np.testing.assert_allclose(*away, atol=1e-3)
+    turns = [(part[:, 1:, 2] - part[:, :1, 2])[there] for part in (things, shown)]
+    np.testing.assert_allclose(*turns, atol=1e-4)
 
 
 def test_it_learns_which_side_is_driven_on(tmp_path: Path) -> None:
