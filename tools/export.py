@@ -17,7 +17,11 @@ def main(
         Path | None, typer.Option(help="Weights (.safetensors). Else those in the package for this configuration.")
     ] = None,
 ) -> None:
-    """Write the dense parts of a detector as ONNX files, checked against torch: OUT/images.onnx and OUT/bev.onnx.
+    """Write the dense parts of a detector as ONNX files, checked against torch.
+
+    OUT/bev.onnx: BEV maps to the head's outputs. With cameras, OUT/images.onnx: images to features. Where they have a
+    head of their own, OUT/camera_bev.onnx: the same of their map alone. With the refiner `appearance`,
+    OUT/appearance.onnx: views of boxes to kind, facing and place.
 
     Example: python tools/export.py configs/sim_fusion.yaml --out exported
     """
