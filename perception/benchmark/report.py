@@ -73,7 +73,10 @@ class Report:
         """Print header and tables."""
         for line in self._header():
             console.print(Text(line), soft_wrap=True)
-        console.print(_stage_table(self.stages, self.peak))
+        console.print(_stage_table([stage for stage in self.stages if stage.ran], self.peak))
+        idle = [stage.name for stage in self.stages if not stage.ran]
+        if idle:
+            console.print(Text(f"not run in any pass: {', '.join(idle)}"), soft_wrap=True)
         if self.comparisons:
             console.print(_comparison_table(self.comparisons))
 

@@ -31,6 +31,11 @@ class Stage:
     operations: int
 
     @property
+    def ran(self) -> bool:
+        """Whether it ran at all: cameras that stand in for the LiDAR have nothing to do where there are points."""
+        return any(self.seconds)
+
+    @property
     def median_s(self) -> float:
         return self.percentile_s(50)
 

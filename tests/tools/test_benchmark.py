@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from perception.benchmark import command, roofline
+from perception.benchmark.run import Stage
 from perception.checkpoints.native import save_weights
 from perception.config import load_config
 from tests.commands import Finished, run_tool
@@ -69,6 +70,20 @@ def test_everything_that_is_printed_is_written_too(place: Workplace) -> None:
         assert 0 <= stage["median_ms"] <= stage["p90_ms"] <= stage["p99_ms"]
     assert result["comparisons"] == []
     assert torch.get_num_threads() == threads
+
+
+def test_stages_that_never_ran_are_named_below_the_table(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = command.measure_stages
+
+    def with_an_idle_stage(*arguments: object) -> list[Stage]:
+        return [Stage("image neck", (0.0, 0.0), 0, 0, 0), *measure(*arguments)]
+
+    monkeypatch.setattr(command, "measure_stages", with_an_idle_stage)
+    finished = place.benchmark()
+    assert [line for line in finished.stdout.splitlines() if "image neck" in line] == [
+        "not run in any pass: image neck"
+    ]
+    assert [stage["name"] for stage in place.result()["stages"]] == ["image neck", *STAGES]
 
 
 def test_with_files_reading_them_is_a_stage(place: Workplace, tmp_path: Path) -> None:
