@@ -84,6 +84,12 @@ def test_help_comes_quickly_and_with_an_example(command):
     assert not loaded & HEAVY, "import heavy packages inside the functions that use them"
 
 
+@pytest.mark.parametrize("path", [path for path in MODULES if path.stem == "measure"], ids=dotted)
+def test_asking_a_measurement_for_help_measures_nothing(path):
+    result = run("-m", dotted(path), "--help", cwd=CHECKOUT)
+    assert (result.returncode, "--help" in result.stdout) == (0, True), result.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda path: path.name)
 def test_a_wrong_option_ends_with_code_2_and_no_traceback(command):
     result = run(str(command), "--no-such-option")

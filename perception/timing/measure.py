@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 
+from perception.command import run
 from perception.timing.sync import SensorSettings, Synchroniser, SyncSettings
 from perception.types import Measurement, PointCloud
 
@@ -35,7 +36,7 @@ def arrivals(sync: SyncSettings) -> list[tuple[int, Measurement]]:
 
 
 def main() -> None:
-    """Print the rate."""
+    """Measure how many measurements a second the synchroniser takes, of a LiDAR and six cameras."""
     sync = settings()
     stream, synchroniser = arrivals(sync), Synchroniser(sync)
     start = time.process_time()
@@ -45,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
