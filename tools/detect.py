@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from calibration.errors import InputError
+from calibration.spelling import counted
 from perception.command import Precision, PrecisionOption, run, say, with_progress
 
 
@@ -81,7 +82,7 @@ def main(
         progress=lambda frames, total: with_progress(frames, total, "detecting"),
         say=say,
     )
-    print(f"{count} frames: {out / 'boxes.json'}")
+    print(f"{counted(count, 'frame')}: {out / 'boxes.json'}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from calibration.spelling import counted
 from perception.command import run, say, with_progress
 
 Input = Annotated[Path, typer.Argument(metavar="INPUT", help="nuScenes root, or rosbag2 (folder, .mcap or .db3).")]
@@ -44,7 +45,7 @@ def bag(
 
     stream = faulty_stream(data, version, scene, fault or (), seed, clock)
     count = write_bag(out, stream.topics, with_progress(stream, len(stream), "writing"), storage)
-    print(f"{count} messages: {out}")
+    print(f"{counted(count, 'message')}: {out}")
 
 
 def play(
@@ -73,7 +74,7 @@ def play(
             say(f"nobody listens after {wait:g} s; publishing all the same")
         count = publish_all(publisher, paced(with_progress(stream, len(stream), "playing"), rate))
         publisher.drain()
-    print(f"{count} messages")
+    print(counted(count, "message"))
 
 
 COMMANDS = (bag, play)

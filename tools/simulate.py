@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from calibration.errors import InputError
+from calibration.spelling import counted
 from perception.command import INTERRUPTED, run, say, with_progress
 
 
@@ -45,7 +46,7 @@ def main(
     except KeyboardInterrupt:
         say(f"interrupted; give the same command again to go on with the scenes that {out} lacks")
         raise typer.Exit(INTERRUPTED) from None
-    print(f"{scenes} scenes, {made} of them new: {out / 'v1.0-sim'}")
+    print(f"{counted(scenes, 'scene')}, {made} of them new: {out / 'v1.0-sim'}")
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -9,10 +9,11 @@ from itertools import groupby
 
 import numpy as np
 
+from calibration.spelling import counted
 from perception.evaluation.charts import bar, error_chart, precision_recall_chart
 from perception.evaluation.definition import ERROR_TITLES, ERRORS, MEAN_ERRORS
 from perception.evaluation.misses import WorkingPoint
-from perception.evaluation.page import count, number, page, section, table, tiles
+from perception.evaluation.page import number, page, section, table, tiles
 from perception.evaluation.pictures import Picture
 from perception.evaluation.scoring import Scores
 from perception.evaluation.slices import SliceScore
@@ -59,8 +60,8 @@ def _lead(report: Report) -> str:
     cards += [(MEAN_ERRORS[name], metrics.tp_errors[name], units[name], "") for name in ERRORS]
     shown = tiles((name, number(value), what, kind) for name, value, what, kind in cards)
     return (
-        f"<p>{count(len(truth.tokens), 'sample')} of {count(scenes, 'scene')}{subset}, "
-        f"{count(len(scores.objects), 'object')} and {count(len(scores.predictions), 'detection')} within the "
+        f"<p>{counted(len(truth.tokens), 'sample')} of {counted(scenes, 'scene')}{subset}, "
+        f"{counted(len(scores.objects), 'object')} and {counted(len(scores.predictions), 'detection')} within the "
         f"classes' ranges. {escape(report.results_name)}, scored by {scorer} with the official settings.</p>"
         f"{shown}"
     )

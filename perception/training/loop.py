@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from calibration.errors import InputError
+from calibration.spelling import counted
 from perception.checkpoints.native import save_weights
 from perception.training.balance import pulls, scaled_steps, step_factors
 from perception.training.checkpoint import State, load_state, save_state
@@ -85,10 +86,10 @@ def train(
     """
     run = Run(job, fabric)
     if run.is_complete:
-        say(f"{run.weights_path}: all {run.step} steps were done before")
+        say(f"{run.weights_path}: finished before, {counted(run.step, 'step')}")
         return run.weights_path
     if run.step:
-        say(f"{run.state_path}: going on after {run.step} of {job.schedule.steps} steps")
+        say(f"{run.state_path}: going on after {run.step} of {counted(job.schedule.steps, 'step')}")
     batches = job.examples(run.step)
     with Interruption() as interruption:
         for _ in progress(range(run.step, job.schedule.steps), job.schedule.steps - run.step):
@@ -101,7 +102,8 @@ def train(
                 run.save()
             if stop and run.step < job.schedule.steps:
                 fabric.barrier()  # the first process to leave takes the others with it: not before all is written
-                say(f"{run.state_path}: {run.step} of {job.schedule.steps} steps are kept; the same command goes on")
+                done = f"{run.step} of {counted(job.schedule.steps, 'step')}"
+                say(f"{run.state_path}: {done} kept; the same command goes on")
                 raise KeyboardInterrupt
     return run.finish()
 

@@ -162,7 +162,7 @@ def test_an_existing_bag_is_not_overwritten(drive: Drive, tmp_path: Path) -> Non
 def test_one_scene_must_be_chosen_of_several(tiny_root: Path) -> None:
     with pytest.raises(InputError, match="got 2, from scene-0001 to scene-0002; choose with --scene"):
         Drive(tiny_root, VERSION)
-    with pytest.raises(InputError, match="got 'scene-0003'; did you mean scene-000"):
+    with pytest.raises(InputError, match="got 'scene-0003'; known: scene-0001, scene-0002"):
         Drive(tiny_root, VERSION, "scene-0003")
 
 
