@@ -25,13 +25,14 @@ def main(
 
     An interrupted run goes on where it stopped if started again with the same arguments.
     """
-    from perception.demo.page import text_table
+    from perception.demo.page import speeds, text_table
     from perception.demo.run import contenders, run_demo
     from perception.simulation.scene import Settings
 
     settings = Settings(seed, seconds=seconds)
     outcomes = run_demo(out, contenders(CONFIGS), scenes, settings, workers, with_progress, say)
     print(text_table(outcomes))
+    print(speeds(outcomes))
     print(out / "report.html")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.spelling import counted
 from perception.evaluation.misses import Tally, WorkingPoint, tally, working_points
 from perception.evaluation.pictures import detections_at, jpeg_address
 from perception.evaluation.scoring import Scores
@@ -26,9 +27,15 @@ class View:
 
     title: str
     image: str  # `data:` address
-    objects: int
+    objects: int  # that count: within their class's range, and with a point on them
     found: int
     false_alarms: int
+
+    @property
+    def told(self) -> str:
+        """The numbers in words, for title and caption alike."""
+        found = f"{self.found} of {counted(self.objects, 'object')} that count found"
+        return f"{found}, {counted(self.false_alarms, 'false alarm')}"
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class SceneViews:
     scene: str
     token: str
     whole: str  # `data:` address: the cameras and the scene from above, with the last detector's boxes
+    annotated: int  # objects, drawn white; more than those that count
     views: tuple[View, ...]
 
 
@@ -76,5 +84,7 @@ def _drawn(
         counts = tallies[title]
         numbers = (counts.objects[sample], counts.found[sample], counts.false_alarms[sample])
         views.append(View(title, jpeg_address(panel), *map(int, numbers)))
-    whole = jpeg_address(draw_frame(frame, list(boxes.values())[-1], score_threshold=0.0))
-    return SceneViews(truth.scenes[sample].name, frame.token, whole, tuple(views))
+    annotated = len(frame.truth.boxes)
+    told = f"{views[-1].told} · {counted(annotated, 'object')} annotated"
+    whole = jpeg_address(draw_frame(frame, list(boxes.values())[-1], score_threshold=0.0, told=told))
+    return SceneViews(truth.scenes[sample].name, frame.token, whole, annotated, tuple(views))

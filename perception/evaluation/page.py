@@ -82,11 +82,6 @@ def table(head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], kind: 
     return f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def count(number: int, what: str) -> str:
-    """A number of things, in words."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def number(value: float) -> str:
     """Three decimals, or a dash for NaN."""
     return '<span class="none">-</span>' if np.isnan(value) else f"{value:.3f}"

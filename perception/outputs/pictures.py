@@ -11,6 +11,7 @@ import numpy as np
 
 from calibration.errors import InputError
 from calibration.files import written_whole
+from calibration.spelling import counted
 from perception.outputs.drawing.bird_view import draw_bird_view
 from perception.outputs.drawing.camera_tile import DEPTH_RANGE, depth_colours, draw_camera, draw_missing
 from perception.outputs.drawing.colours import BACKGROUND, INK, MUTED, TRUTH, WARNING, class_colours
@@ -37,6 +38,7 @@ def draw_frame(
     boxes: Boxes3D,  # in the lidar frame
     score_threshold: float = 0.2,  # detections below it are not drawn
     cameras: Sequence[str] | None = None,
+    told: str | None = None,  # what the title says of the boxes; None: how many there are
 ) -> np.ndarray:
     """The picture (H, W, 3) uint8 RGB of a frame: the cameras as the driver sees them beside the scene from above.
 
@@ -53,7 +55,7 @@ def draw_frame(
     panels = _panels(frame, shown, truth, names)
     width = panels.shape[1]
     strips = [
-        title_strip(frame.token, _counts(shown, score_threshold, truth), width),
+        title_strip(frame.token, told or _counts(shown, score_threshold, truth), width),
         key_strip([Key(_clock(frame.stamp_ns), colour=MUTED), *_class_keys(shown)], width),
         panels,
         key_strip(_stroke_keys(truth is not None, bool(frame.cameras)), width),
@@ -117,8 +119,8 @@ def _layout(frame: Frame, count: int) -> tuple[int, tuple[int, int], int]:
 
 
 def _counts(shown: Boxes3D, score_threshold: float, truth: Boxes3D | None) -> str:
-    annotated = "no annotations" if truth is None else f"{len(truth)} annotated objects"
-    return f"{len(shown)} detections with a score of at least {score_threshold:g} · {annotated}"
+    annotated = "no annotations" if truth is None else counted(len(truth), "annotated object")
+    return f"{counted(len(shown), 'detection')} with a score of at least {score_threshold:g} · {annotated}"
 
 
 def _class_keys(shown: Boxes3D) -> list[Key]:

@@ -10,7 +10,7 @@ from calibration.errors import InputError
 from perception.checkpoints.native import save_weights
 from perception.config import load_config
 from perception.demo import run
-from perception.demo.page import text_table
+from perception.demo.page import speeds, text_table
 from perception.demo.run import Contender, run_demo
 from perception.detector import load_detector
 from perception.offline import frame_options_of
@@ -85,6 +85,29 @@ def test_a_second_run_takes_up_what_is_there(demo):
     assert steps == [("simulating", 0)]  # nothing to simulate, and no detector asks for frames
     assert sum("made by these arguments before" in remark for remark in said) == len(BRANCHES)
     assert [o.scores.metrics.mean_ap for o in outcomes] == [o.scores.metrics.mean_ap for o in first]
+    assert [o.speed for o in outcomes] == [o.speed for o in first]  # not timed anew, in another minute
+
+
+def test_each_step_is_a_line_where_no_bar_is_seen():
+    said = []
+    progress = run._announced(lambda items, total, what: items, said.append)
+    assert list(progress("abc", 3, "simulating")) == ["a", "b", "c"]
+    assert list(progress("", 0, "detecting")) == []
+    assert said == ["simulating: 3 to do"]
+
+
+def test_speeds_say_how_they_were_measured(demo):
+    page = (demo[0] / "report.html").read_text(encoding="utf-8")
+    for outcome in demo[1]:
+        assert re.fullmatch(r"median of \d+ frames?, \d+ threads?, load [\d.]+", outcome.speed.told)
+        assert f"{outcome.contender.title}: {outcome.speed.told}" in speeds(demo[1])
+        assert outcome.speed.told in page
+
+
+def test_captions_tell_what_counts_and_what_is_drawn(demo):
+    page = (demo[0] / "report.html").read_text(encoding="utf-8")
+    numbers = r"\d+ of \d+ objects? that count found, \d+ false alarms?"
+    assert re.search(rf"boxes of both: {numbers}; \d+ objects? annotated", page)
 
 
 def test_the_detectors_are_the_three_that_come_with_the_project(tmp_path, monkeypatch):
