@@ -12,6 +12,12 @@ import yaml
 
 from calibration.errors import InputError
 
+WHY_NO_FOLDER = {
+    FileExistsError: "a file",
+    NotADirectoryError: "a file above it",
+    PermissionError: "no leave to write there",
+}
+
 
 def read_text(path: Path) -> str:
     """The text of a file; raises InputError when it can't be read or isn't UTF-8."""
@@ -40,6 +46,18 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError as error:
         raise InputError(str(path), "a readable place", error.strerror or type(error).__name__) from None
+
+
+def make_folder(path: Path, said_of: Path | None = None) -> None:
+    """Make a folder and those above it, unless they are there; raises InputError where that can't be done.
+
+    `said_of` is the folder that the user knows of, where this one is beside it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        got = WHY_NO_FOLDER.get(type(error), "a place where none can be made")
+        raise InputError(str(said_of or path), "a folder to write to", got, "choose another place") from error
 
 
 @contextmanager

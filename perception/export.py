@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from calibration.errors import InputError
+from calibration.files import make_folder
 from perception.detector import Detector
 from perception.model.network import Network
 
@@ -58,10 +59,7 @@ def export(detector: Detector, out: Path, say: Callable[[str], None]) -> list[Ex
     computes something else than torch does: that file isn't written.
     """
     _require_packages()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
+    make_folder(out)
     exported = []
     for part in parts_of(detector):
         with _without_fused_attention():
@@ -205,4 +203,5 @@ def _require_packages() -> None:
         import onnx  # noqa: F401, torch writes with it
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise InputError("export", "onnx and onnxruntime", str(error), "pip install 'bevfuse[export]'") from error
+        fix = "pip install -c constraints.txt -e '.[export]'"
+        raise InputError("export", "onnx and onnxruntime", str(error), fix) from error

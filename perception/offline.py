@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from calibration.errors import InputError
-from calibration.files import written_whole
+from calibration.files import make_folder, written_whole
+from calibration.spelling import counted
 from perception.config import DetectorConfig
 from perception.detector import Detector
 from perception.nuscenes import CAMERAS
@@ -75,7 +76,7 @@ def detect_to_folder(
     out = out.resolve()  # through links, so that the work in progress lies on the same disk
     journal = Journal.open(out, identity)
     if journal.done:
-        say(f"{journal.folder}: going on after {len(journal.done)} finished frames")
+        say(f"{journal.folder}: going on after {counted(len(journal.done), 'finished frame')}")
     try:
         remaining = source.without(journal.done)
         for frame in progress(remaining, len(remaining)):
@@ -92,7 +93,8 @@ def detect_to_folder(
     except BaseException as reason:
         journal.forget_if_empty()
         if journal.done and isinstance(reason, KeyboardInterrupt):
-            say(f"{journal.folder}: {len(journal.done)} finished frames are kept; the same command goes on from there")
+            done = counted(len(journal.done), "finished frame")
+            say(f"{journal.folder}: {done} kept; the same command goes on from there")
         raise
     if not journal.done:
         journal.forget_if_empty()
@@ -126,12 +128,9 @@ class Journal:
                 raise InputError(str(folder), "a folder of unfinished work", "another folder", "move it away")
             if label.read_text(encoding="utf-8") != text:
                 shutil.rmtree(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with written_whole(label) as beside:
-                beside.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
+        make_folder(folder, said_of=out)
+        with written_whole(label) as beside:
+            beside.write_text(text, encoding="utf-8")
         journal = Journal(folder, {})
         journal.drop_half_a_line()
         journal.done.update(dict.fromkeys(entry["token"] for entry in journal.entries()))

@@ -19,7 +19,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from calibration.errors import InputError
-from calibration.files import write_atomically
+from calibration.files import make_folder, write_atomically
 from perception.config import DetectorConfig
 from perception.detector import Detector, load_detector
 from perception.evaluation.process import Process
@@ -142,10 +142,7 @@ def _wait_for(shares: list[Path], identity: str, say: Callable[[str], None]) -> 
 
 
 def _join(shares: list[Path], truth: Truth, out: Path, identity: str) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
+    make_folder(out)
     (out / LABEL).unlink(missing_ok=True)
     meta = next(value for token, value in members(shares[0] / RESULTS) if token is None)
     flags = {name: meta[name] for name in ("use_camera", "use_lidar")}

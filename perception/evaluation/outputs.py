@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from calibration.errors import InputError
+from calibration.files import make_folder
 from perception.evaluation.charts import precision_recall_chart
 from perception.evaluation.misses import working_points, worst_false_alarms, worst_misses
 from perception.evaluation.pictures import draw_mistakes
@@ -72,7 +73,7 @@ def summary(scores: Scores, meta: dict[str, Any]) -> dict[str, Any]:
 def _write_together(out: Path, files: dict[str, str]) -> None:
     """Write files into a folder of their own first, so that a full disk leaves nothing of this run in `out`."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=out))
         try:
             for name, text in files.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from calibration.errors import InputError
+from calibration.files import make_folder
 from perception.evaluation.truth import Truth
 from perception.outputs.drawing.bird_view import draw_bird_view
 from perception.outputs.drawing.camera_tile import draw_camera, draw_missing
@@ -85,10 +85,7 @@ def _points(frame: Frame) -> np.ndarray:
 
 def draw_all(truth: Truth, names: Sequence[str], seed: int, out: Path) -> Iterator[Path]:
     """Draw `out`/NAME.png of each corruption: the clean frame, and the three severities below it."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
+    make_folder(out)
     maker, token = picture_maker(truth, seed)
     clean = maker.frame(token, Condition())
     for name in names:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from calibration.errors import InputError
-from calibration.files import is_file, write_atomically
+from calibration.files import is_file, make_folder, write_atomically
 from perception.config import DetectorConfig
 from perception.detector import Detector, load_detector
 from perception.evaluation.definition import OFFICIAL
@@ -86,7 +86,7 @@ def condition_scores(
 ) -> dict[Condition, dict[str, float]]:
     """The scores of each condition, taken up from `folder` or made and kept there; InputError as above."""
     _check_files(settings)
-    _make_folder(folder)
+    make_folder(folder)
     bench = _Bench(settings, truth, folder, progress, say)
     scores: dict[Condition, dict[str, float]] = {}
     try:
@@ -105,13 +105,6 @@ def _check_files(settings: Settings) -> None:
     for path in (settings.config, settings.checkpoint):
         if not is_file(path):
             raise InputError(str(path), "a file", "none")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(str(folder), "a folder to write to", error.strerror or type(error).__name__) from error
 
 
 def _facts(settings: Settings, truth: Truth) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from calibration.errors import InputError
-from calibration.files import write_atomically
+from calibration.files import make_folder, write_atomically
 from perception.nuscenes import LIDAR
 from perception.simulation.maps import drivable_mask
 from perception.simulation.raycast import require
@@ -128,7 +128,7 @@ def _claim(out: Path, settings: Settings) -> None:
             "maps",
             *(f"{kind}/{sensor}" for kind in ("samples", "sweeps") for sensor in SENSORS),
         ):
-            (out / folder).mkdir(parents=True, exist_ok=True)
+            make_folder(out / folder, said_of=out)
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise

@@ -230,7 +230,7 @@ class TestDetecting:
             count_detections(patched, interrupt_at=2)
             stopped = place.evaluate()
         assert stopped.code == 130
-        assert "1 finished frames are kept; the same command goes on from there" in stopped.stderr
+        assert "1 finished frame kept; the same command goes on from there" in stopped.stderr
         assert not place.out.exists()
         count = count_detections(monkeypatch)
         assert place.evaluate().code == 0
@@ -407,9 +407,12 @@ class TestRefusals:
         check_refused(place, place.score(), "submission.json")
 
     def test_an_empty_split(self, place: Workplace) -> None:
-        (place.root / VERSION / "splits.json").write_text('{"none": [], "gone": ["scene-0009"]}')
+        (place.root / VERSION / "splits.json").write_text(
+            '{"none": [], "gone": ["scene-0009"], "there": ["scene-0001"]}'
+        )
         for split in ("none", "gone"):
-            check_refused(place, place.score(split=split), f"samples of split {split}: expected at least one")
+            told = f"samples of split {split}: expected at least one, got none; there are scenes of there"
+            check_refused(place, place.score(split=split), told)
             check_refused(place, place.evaluate(split=split), f"samples of split {split}: expected at least one")
 
     def test_an_unknown_split_scene_or_sample(self, place: Workplace) -> None:
