@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from calibration.errors import InputError
-from calibration.files import write_atomically
+from calibration.files import make_folder, write_atomically
+from calibration.spelling import counted
 from perception.checkpoints.native import read_weights
 from perception.config import DetectorConfig, config_text
 from perception.detector import choose_device
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
+TENSORBOARD = "tensorboard"  # in OUT, from the first step on
 
 
 def train_on_nuscenes(
@@ -54,22 +57,23 @@ def train_on_nuscenes(
     source = Sources([open_split(config, root, version, split, allow_missing) for root in roots])
     presence = classes_present(source, config.training.min_box_points)
     identity = identity_of(config, source, weights, fabric.world_size)
-    _prepare_folder(out, config, fabric)
-    torch.manual_seed(config.training.seed)
-    trainee = Trainee(config)
-    loaded = start_from(trainee.network, map(read_weights, weights))
-    if weights:
-        say(f"{loaded} of {len(trainee.network.state_dict())} tensors come from {', '.join(map(str, weights))}")
-    maker = ExampleMaker(
-        config, _depth_stride(trainee), _paste_database(config, source, out, identity, fabric, progress)
-    )
-    schedule = Schedule(config.training, tuple(source.tokens), presence, fabric.world_size)
-    pinned = fabric.device.type == "cuda"
-    batches = partial(examples, source, maker, schedule, process=fabric.global_rank, pinned=pinned)
-    say(f"{len(source)} frames, {schedule.steps} steps of {schedule.frames_a_step} frames on {fabric.device}")
-    job = Job(trainee, schedule, batches, out, identity)
-    with _Scalars(out, fabric) as scalars:
-        path = train(job, fabric, partial(progress, what="training"), say, scalars.add)
+    with _folder(out, config, fabric):
+        torch.manual_seed(config.training.seed)
+        trainee = Trainee(config)
+        loaded = start_from(trainee.network, map(read_weights, weights))
+        if weights:
+            say(f"{loaded} of {len(trainee.network.state_dict())} tensors come from {', '.join(map(str, weights))}")
+        maker = ExampleMaker(
+            config, _depth_stride(trainee), _paste_database(config, source, out, identity, fabric, progress)
+        )
+        schedule = Schedule(config.training, tuple(source.tokens), presence, fabric.world_size)
+        pinned = fabric.device.type == "cuda"
+        batches = partial(examples, source, maker, schedule, process=fabric.global_rank, pinned=pinned)
+        steps = f"{counted(schedule.steps, 'step')} of {counted(schedule.frames_a_step, 'frame')}"
+        say(f"{counted(len(source), 'frame')}, {steps} on {fabric.device}")
+        job = Job(trainee, schedule, batches, out, identity)
+        with _Scalars(out, fabric) as scalars:
+            path = train(job, fabric, partial(progress, what="training"), say, scalars.add)
     return path if fabric.is_global_zero else None
 
 
@@ -98,7 +102,8 @@ def open_fabric(device: str) -> Fabric:
         from lightning_fabric import Fabric
         from lightning_fabric.strategies import DDPStrategy
     except ImportError as error:
-        raise InputError("training", "the extra `train`", str(error), "pip install -e '.[train]'") from error
+        fix = "pip install -c constraints.txt -e '.[train]'"
+        raise InputError("training", "the extra `train`", str(error), fix) from error
     chosen = choose_device(device)
     kind = chosen.type
     if "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -124,15 +129,26 @@ def identity_of(config: DetectorConfig, source: Sources, weights: Sequence[Path]
     }
 
 
-def _prepare_folder(out: Path, config: DetectorConfig, fabric: Fabric) -> None:
+@contextmanager
+def _folder(out: Path, config: DetectorConfig, fabric: Fabric) -> Iterator[None]:
+    """OUT with the run's config.yaml; where the run fails before its first step, what is new of them goes again."""
     if not fabric.is_global_zero:
+        yield
         return
+    path, new_folders = out / "config.yaml", [folder for folder in (out, *out.parents) if not folder.exists()]
+    is_new = not path.exists()
+    make_folder(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
-    if not (out / "last.ckpt").exists():
-        write_atomically(out / "config.yaml", config_text(config))
+        if not (out / "last.ckpt").exists():
+            write_atomically(path, config_text(config))
+        yield
+    except BaseException:
+        if is_new and not any((out / name).exists() for name in ("last.ckpt", TENSORBOARD)):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # of folders that something was put into
+            for folder in new_folders:
+                folder.rmdir()
+        raise
 
 
 def _depth_stride(trainee: Trainee) -> int | None:
@@ -160,7 +176,7 @@ class _Scalars:
     """TensorBoard's files, of the first process."""
 
     def __init__(self, out: Path, fabric: Fabric) -> None:
-        self.folder, self.fabric, self.writer = out / "tensorboard", fabric, None
+        self.folder, self.fabric, self.writer = out / TENSORBOARD, fabric, None
 
     def __enter__(self) -> _Scalars:
         return self

@@ -177,7 +177,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(place, monkeypatc
         finished = place.train(*more, config=config)
     assert finished.code == 130
     state = place.folder / "out" / "last.ckpt"
-    assert f"{state}: 2 of 6 steps are kept; the same command goes on" in finished.stderr
+    assert f"{state}: 2 of 6 steps kept; the same command goes on" in finished.stderr
     assert not (place.folder / "out" / "weights.safetensors").exists()
     finished = place.train(*more, config=config)
     assert f"{state}: going on after 2 of 6 steps" in finished.stderr
@@ -200,7 +200,7 @@ def test_a_finished_run_has_nothing_left_to_do(place):
     before = place.weights("out")
     finished = place.train(*SHORT, "training.workers=1")
     assert finished.code == 0
-    assert "all 6 steps were done before" in finished.stderr
+    assert "finished before, 6 steps" in finished.stderr
     assert all(torch.equal(before[name], value) for name, value in place.weights("out").items())
 
 
@@ -300,7 +300,24 @@ def test_a_gradient_that_is_not_finite_stops_before_it_does_harm(place, monkeypa
 
     monkeypatch.setattr(Trainee, "forward", with_a_kink)
     refused(place.train(*SHORT), "gradient of step 1, frames ", "expected finite numbers", "nothing was written")
-    assert not (place.folder / "out" / "last.ckpt").exists()
+    assert not (place.folder / "out").exists()
+
+
+def test_nothing_is_left_of_a_run_that_never_began(place, capsys, monkeypatch):
+    refused(place.train(*SHORT, "--weights", str(place.folder / "nowhere.safetensors"), out="new/er"), "nowhere")
+    root = Path(shutil.copytree(place.root, place.folder / "damaged"))
+    for path in (root / "samples" / "LIDAR_TOP").iterdir():
+        path.write_bytes(b"")
+    arguments = (place.folder / "lidar.yaml", "--data", root, "--out", place.folder / "new/er", *SHORT)
+    refused(run_tool("train", *arguments, capture=capsys, monkeypatch=monkeypatch), "LIDAR_TOP", ": expected ")
+    assert not (place.folder / "new").exists()
+
+
+def test_what_was_in_the_folder_before_a_run_that_never_began_stays(place):
+    (place.folder / "out").mkdir()
+    config = tiny_yaml(place.folder / "out" / "config.yaml", cameras=False, head="centerpoint")
+    refused(place.train(*SHORT, "--weights", "nowhere.safetensors", config="out/config.yaml"), "nowhere")
+    assert load_config(config).points is not None
 
 
 def test_missing_sensors_are_forgiven_where_asked(place, capsys, monkeypatch):
