@@ -50,7 +50,7 @@ def run(main: Callable[..., None], *more: Callable[..., None], help: str | None 
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
-        _leave(f"{error.format_message().rstrip('.')}; see --help", BAD_INPUT)
+        _leave(f"{error.format_message().replace('Value error, ', '').rstrip('.')}; see --help", BAD_INPUT)
     except InputError as error:
         _leave(str(error), BAD_INPUT)
     except _InterruptedError:

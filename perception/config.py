@@ -261,7 +261,10 @@ def input_error_of(error: ValidationError, what: str) -> InputError:
     if isinstance(inner, ValidationError):  # a plug-in's own section
         return input_error_of(inner, f"{what}: {place}")
     text = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    expected, separator, got = text.removeprefix("expected ").partition(", got ")
+    if (": " + text).count(": expected ") == 1:  # a mistake within the section may name its own place
+        where, _, text = (": " + text).partition(": expected ")
+        place += where
+    expected, separator, got = text.partition(", got ")
     if first["type"] == "missing":
         expected, got = "a value", "none"
     elif not separator:

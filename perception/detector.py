@@ -95,8 +95,12 @@ def choose_device(name: str) -> torch.device:
     """The device called "cpu", "cuda", "cuda:1"...; raises InputError if this machine doesn't have it."""
     try:
         device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError(f"one of kind {device.type}")
+        known = device.type in ("cpu", "cuda")
+    except RuntimeError:  # its text lists all kinds that torch was ever made for
+        known = False
+    if not known:
+        raise InputError("device", "cpu, cuda, or cuda:0, cuda:1, ...", repr(name), "use --device cpu")
+    try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch raises AssertionError where it was built without CUDA
         got = str(error).splitlines()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from calibration.errors import InputError
@@ -90,6 +91,13 @@ def scenes_of_split(version_folder: Path, split: str) -> set[str]:
         fix = did_you_mean(split, splits) if official else "pip install nuscenes-devkit for the official splits"
         raise InputError("split", f"one of {', '.join(splits) or 'the official splits'}", repr(split), fix)
     return set(splits[split])
+
+
+def splits_with(version_folder: Path, scenes: Collection[str]) -> str:
+    """The `fix` of an InputError about a split of which a dataset has no scene: those of which it has some."""
+    splits = own_splits(version_folder) or _official_splits()  # a dataset with its own may have official scenes' names
+    there = [name for name, names in splits.items() if not set(names).isdisjoint(scenes)]
+    return f"there are scenes of {', '.join(there) or 'no split'}"
 
 
 def own_splits(version_folder: Path) -> dict[str, list[str]]:

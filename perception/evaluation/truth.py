@@ -13,7 +13,7 @@ from calibration.errors import InputError
 from calibration.spelling import did_you_mean
 from perception.evaluation.boxes import SampleBoxes
 from perception.evaluation.definition import ATTRIBUTE_NAMES, RACK_CATEGORY
-from perception.nuscenes import CLASS_NAMES, LIDAR, scenes_of_split
+from perception.nuscenes import CLASS_NAMES, LIDAR, scenes_of_split, splits_with
 from perception.sources import FrameOptions
 from perception.sources.nuscenes_recordings import Recordings
 from perception.sources.nuscenes_tables import Sample, Table, find_version
@@ -115,7 +115,8 @@ def _chosen(folder: Path, every: Table[Sample], scenes: Table[Scene], split: str
     in_split = scenes_of_split(folder, split)
     chosen = [sample for sample in every if scenes[sample.scene_token].name in in_split]
     if not chosen:
-        raise InputError(f"{folder}: samples of split {split}", "at least one", "none")
+        fix = splits_with(folder, {scene.name for scene in scenes})
+        raise InputError(f"{folder}: samples of split {split}", "at least one", "none", fix)
     _check_known("scene", subset.scenes, {scenes[sample.scene_token].name for sample in chosen}, split)
     _check_known("sample", subset.samples, {sample.token for sample in chosen}, split)
     if subset.scenes:
@@ -131,7 +132,7 @@ def _chosen(folder: Path, every: Table[Sample], scenes: Table[Scene], split: str
 def _check_known(what: str, asked: Sequence[str], known: Collection[str], split: str) -> None:
     for name in asked:
         if name not in known:
-            fix = did_you_mean(name, known) if what == "scene" else ""
+            fix = did_you_mean(name, known) if what == "scene" else "see sample.json"
             raise InputError(what, f"one of the {len(known)} of split {split}", repr(name), fix)
 
 

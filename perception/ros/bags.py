@@ -15,6 +15,7 @@ from perception.ros.codec import Codec
 
 SUFFIXES = (".mcap", ".db3")
 STORAGES = ("mcap", "sqlite3")
+BROKEN = "copy it again; what was cut short while it was recorded, `mcap recover` or `ros2 bag reindex` may save"
 EXPECTED = "a rosbag2 folder (with metadata.yaml), .mcap or .db3 file"
 
 
@@ -86,7 +87,7 @@ class Bag:
             raise
         except Exception as error:  # of the reader, of SQLite, of a decompressor: nothing else runs in here
             got = f"a broken one ({type(error).__name__}: {error})"
-            raise InputError(str(self.path), EXPECTED, got) from error
+            raise InputError(str(self.path), EXPECTED, got, BROKEN) from error
 
 
 def _topics(connections: Iterable[Any]) -> dict[str, Topic]:

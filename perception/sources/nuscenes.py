@@ -11,7 +11,7 @@ import numpy as np
 
 from calibration.errors import InputError
 from calibration.transform import Transform
-from perception.nuscenes import LIDAR, scenes_of_split
+from perception.nuscenes import LIDAR, scenes_of_split, splits_with
 from perception.sources import FrameOptions
 from perception.sources.clouds import Sweep, read_cloud
 from perception.sources.images import Shot, read_cameras
@@ -144,6 +144,10 @@ def _choose_samples(
         raise InputError("samples to read", "each token once", ", ".join(tokens))
     scenes, samples = Table(folder, "scene", Named), Table(folder, "sample", Sample)
     if tokens is not None:
+        for token in tokens:
+            if token not in samples:
+                expected = f"a sample with token {token!r}"
+                raise InputError(str(samples.path), expected, "none", "take the token of a row of this file")
         needed = {samples[token].scene_token for token in tokens}
     else:
         names = {scene.name for scene in scenes} if split is None else scenes_of_split(folder, split)
@@ -154,5 +158,6 @@ def _choose_samples(
     if tokens is None:
         tokens = samples.objects("token", np.lexsort((samples.column("timestamp"), of_scenes)))
     if not tokens:
-        raise InputError(f"{folder}: samples of split {split or 'all'}", "at least one", "none")
+        fix = "" if split is None else splits_with(folder, {scene.name for scene in scenes})
+        raise InputError(f"{folder}: samples of split {split or 'all'}", "at least one", "none", fix)
     return samples, tuple(tokens)

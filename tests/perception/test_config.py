@@ -131,6 +131,13 @@ def test_an_unknown_name_is_answered_with_the_nearest(section, name, hint):
     assert hint in message
 
 
+def test_a_plug_in_that_does_not_exist_is_told_in_one_sentence():
+    with pytest.raises(InputError) as told:
+        parse_config(tiny_data() | {"head": {"name": "transfusio"}})
+    text = "configuration: head: name: expected a known name, got 'transfusio'; did you mean transfusion?"
+    assert str(told.value) == text
+
+
 @pytest.mark.parametrize("section", ["transfusion", None, {"hidden": 16}, ["transfusion"]], ids=str)
 def test_a_plug_in_section_needs_a_name(section):
     assert error_of(tiny_data() | {"head": section}).startswith("my.yaml: head: expected a section with a `name`, got ")

@@ -230,7 +230,8 @@ def test_a_version_that_is_not_there_is_refused(place: Workplace) -> None:
 
 
 def test_an_unknown_sample_is_refused(place: Workplace) -> None:
-    check_refused(place, place.detect("--sample", "nonsense"), "nonsense")
+    told = "expected a sample with token 'nonsense', got none; take the token of a row of this file"
+    check_refused(place, place.detect("--sample", "nonsense"), told)
 
 
 def test_a_misspelt_key_is_refused_with_the_right_one(place: Workplace) -> None:
@@ -319,7 +320,27 @@ def test_input_that_is_neither_is_refused(place: Workplace) -> None:
 
 
 def test_a_device_that_is_not_there_is_refused(place: Workplace) -> None:
-    check_refused(place, place.detect("--device", "abacus"), "abacus")
+    told = "device: expected cpu, cuda, or cuda:0, cuda:1, ..., got {}; use --device cpu"
+    for name in ("abacus", "tpu", "mps"):
+        check_refused(place, place.detect("--device", name), told.format(repr(name)))
+
+
+def test_a_precision_that_does_not_exist_is_refused_in_plain_words(place: Workplace) -> None:
+    finished = place.detect("--precision", "fp8")
+    assert finished.stderr.startswith("Invalid value for '--precision': 'fp8' is not one of ")
+
+
+def test_a_place_that_cannot_hold_a_folder_is_told_as_such(
+    place: Workplace, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place.root / "file").write_text("mine")
+    for out, got in (
+        (place.root / "file" / "out", "a file above it"),
+        (Path("/proc/out"), "a place where none can be"),
+    ):
+        arguments = (place.config, place.root, "--checkpoint", place.checkpoint, "--out", out)
+        finished = run_tool("detect", *arguments, capture=capsys, monkeypatch=monkeypatch)
+        check_refused(place, finished, f"{out}: expected a folder to write to, got {got}")
 
 
 def test_a_file_where_the_folder_should_be_is_refused(place: Workplace) -> None:

@@ -184,7 +184,7 @@ def test_look_draws_each_corruption_without_a_detector(place: Workplace) -> None
         (("--look",), "what to do: expected CONFIG of a detector, or --look without one, got both"),
         (("--baseline", "nowhere.json"), "nowhere.json: expected the robustness.json of another run, got no such file"),
         (("--checkpoint", "nowhere.safetensors"), "nowhere.safetensors: expected a file, got none"),
-        (("--sample", "nothing"), "sample: expected one of the 3 of split tiny_val, got 'nothing'"),
+        (("--sample", "nothing"), "sample: expected one of the 3 of split tiny_val, got 'nothing'; see sample.json"),
     ],
 )
 def test_bad_input_is_one_line(place: Workplace, arguments: tuple[str, ...], message: str) -> None:

@@ -323,7 +323,7 @@ def test_a_bag_cut_short_is_named(bag: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(bag, tmp_path / "copy"))
     (file,) = copy.glob("*.mcap")
     file.write_bytes(file.read_bytes()[:-5000])
-    with pytest.raises(InputError, match=r"copy: expected a rosbag2 folder .* got a broken one"):
+    with pytest.raises(InputError, match=r"copy: expected a rosbag2 folder .* got a broken one .*; copy it again"):
         Bag(copy)
     (copy / "metadata.yaml").write_text("nothing")
     with pytest.raises(InputError, match="got a broken one"):
