@@ -10,6 +10,7 @@ import numpy as np
 
 from calibration.errors import InputError
 
+INSTALL = "pip install -c constraints.txt -e '.[sim]'"
 SYSTEM_LIBRARIES = "libusb-1.0-0 libgl1 libgomp1 libegl1 libx11-6"
 
 
@@ -18,7 +19,7 @@ def open3d() -> ModuleType:
     try:
         import open3d
     except ModuleNotFoundError as error:
-        raise InputError("open3d", "the ray caster", str(error), "pip install 'bevfuse[sim]'") from None
+        raise InputError("open3d", "the ray caster", str(error), INSTALL) from None
     except (ImportError, OSError) as error:  # found, but the machine lacks a library that it links
         raise InputError("open3d", "its libraries", str(error), f"apt-get install {SYSTEM_LIBRARIES}") from None
     return open3d
@@ -28,7 +29,7 @@ def require() -> None:
     """Raise InputError unless what the simulator needs beyond the core is installed."""
     open3d()
     if find_spec("numba") is None:
-        raise InputError("numba", "the compiler of the cameras' light", "not installed", "pip install 'bevfuse[sim]'")
+        raise InputError("numba", "the compiler of the cameras' light", "not installed", INSTALL)
 
 
 class Hits(NamedTuple):

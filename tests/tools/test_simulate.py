@@ -101,7 +101,7 @@ def test_a_missing_ray_caster_is_told_with_what_to_install(capfd, monkeypatch, t
     monkeypatch.setitem(sys.modules, "open3d", None)
     finished = run_tool("simulate", tmp_path, "--seed", 1, "--scenes", 1, capture=capfd, monkeypatch=monkeypatch)
     assert (finished.code, finished.stderr.count("\n")) == (2, 1)
-    assert "pip install 'bevfuse[sim]'" in finished.stderr
+    assert "pip install -c constraints.txt -e '.[sim]'" in finished.stderr
 
 
 def test_a_missing_system_library_is_told_with_what_to_install(capfd, monkeypatch, tmp_path):
