@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
@@ -30,6 +31,9 @@ PrecisionOption = Annotated[
     ),
 ]
 BAD_INPUT = 2
+# How often OpenMP's threads (GCC's, as torch has them) look for work before they sleep, about a millisecond. By default
+# they look for ten times as long, and where others need the cores, too, that is what most of the time goes into.
+LOOKS = ("GOMP_SPINCOUNT", "20000")
 INTERRUPTED = 130  # what shells report after Ctrl-C
 
 # typer ships its own copy of click in some versions and depends on it in others; the class is the same.
@@ -43,6 +47,7 @@ def run(main: Callable[..., None], *more: Callable[..., None], help: str | None 
     Mistakes in the arguments or the input end in one line on standard error, without
     a traceback; anything else is a bug of ours and keeps its traceback.
     """
+    os.environ.setdefault(*LOOKS)  # read when torch is loaded, which no command has done yet
     settings = {"max_content_width": 100}
     app = typer.Typer(help=help, add_completion=False, pretty_exceptions_enable=False, context_settings=settings)
     for function in (main, *more):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -23,6 +25,21 @@ def test_a_command_that_ends_well_leaves_with_0(monkeypatch, capsys) -> None:
         print(number + 1)
 
     assert leave(monkeypatch, capsys, main, "41") == (0, "42\n", "")
+
+
+def test_threads_sleep_sooner_unless_told_otherwise(monkeypatch, capsys) -> None:
+    def main() -> None:
+        print(os.environ["GOMP_SPINCOUNT"])
+
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert leave(monkeypatch, capsys, main)[1] == "20000\n"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert leave(monkeypatch, capsys, main)[1] == "7\n"
+
+
+def test_torch_is_not_loaded_before_a_command_runs() -> None:
+    code = "import perception.command, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_bad_input_is_one_line_and_2(monkeypatch, capsys) -> None:
