@@ -257,7 +257,7 @@ class TestChoosing:
             Source(root, split="tiny_val", tokens=[frames[0].token])
 
     def test_an_unknown_sample_is_an_input_error(self, root: Path) -> None:
-        with pytest.raises(InputError, match=r"sample\.json: expected a row with token 'nothing', got none"):
+        with pytest.raises(InputError, match=r"sample\.json: expected a sample with token 'nothing', got none; take"):
             Source(root, tokens=["nothing"])
 
     def test_the_version_may_be_left_out_only_where_there_is_one(self, copy: Path) -> None:
@@ -343,7 +343,7 @@ class TestBrokenTables:
         with edited(copy, table) as rows:
             for row in rows:
                 row[field] = ["nothing"] if field == "attribute_tokens" else "nothing"
-        with pytest.raises(InputError, match=rf"{leads_to}\.json: expected a row with token 'nothing', got none"):
+        with pytest.raises(InputError, match=rf"{leads_to}\.json: expected a sample with token 'nothing', got none; take"):
             list(Source(copy))
 
     @pytest.mark.parametrize(
