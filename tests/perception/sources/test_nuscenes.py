@@ -343,7 +343,7 @@ class TestBrokenTables:
         with edited(copy, table) as rows:
             for row in rows:
                 row[field] = ["nothing"] if field == "attribute_tokens" else "nothing"
-        with pytest.raises(InputError, match=rf"{leads_to}\.json: expected a sample with token 'nothing', got none; take"):
+        with pytest.raises(InputError, match=rf"{leads_to}\.json: expected a row with token 'nothing', got none"):
             list(Source(copy))
 
     @pytest.mark.parametrize(
