@@ -31,7 +31,7 @@ def main(
         Path | None,
         typer.Argument(
             metavar="[INPUT]",
-            help="nuScenes root, or mmdetection3d info file (.pkl): its first frame. Else a made-up one.",
+            help="nuScenes root, or mmdetection3d info file (.pkl): of its first frames the fullest. Else made-up.",
         ),
     ] = None,
     checkpoint: Annotated[

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +31,7 @@ from perception.offline import frame_options_of
 from perception.sources import Source, guess_source, open_source
 from perception.types import Frame
 
+LOOKED_AT = 8  # frames, of which the one with the most points is measured: a drive's first has no earlier clouds yet
 Progress = Callable[[Iterable[int], int, str], Iterable[int]]  # gets items, their number and what they are
 
 
@@ -40,7 +42,7 @@ class Request:
     config: Path
     data: Path | None = None  # nuScenes root or info file; None: a made-up frame
     version: str | None = None  # of a nuScenes root
-    sample: str | None = None  # of a nuScenes root; None: the first
+    sample: str | None = None  # of a nuScenes root; None: of its first frames the fullest
     checkpoint: Path | None = None
     threads: int | None = None  # None: as many as torch takes
     repeats: int = 20
@@ -105,9 +107,11 @@ def _frames(request: Request, config: DetectorConfig) -> tuple[Callable[[], Fram
         frame = made_up_frame(config)
         return lambda: frame, f"a made-up frame ({_content(frame)})"
     source = _source(request, request.data, config)
-    frame = next(iter(source), None)
-    if frame is None:
+    seen = list(islice(source, LOOKED_AT))
+    if not seen:
         raise InputError(str(request.data), "a source with frames", "none")
+    frame = max(seen, key=_points)
+    source = source.without([before.token for before in takewhile(lambda one: one is not frame, seen)])
     return lambda: next(iter(source)), f"frame {frame.token} of {request.data} ({_content(frame)})"
 
 
@@ -119,6 +123,10 @@ def _source(request: Request, data: Path, config: DetectorConfig) -> Source:
         return open_source(name, data, options)
     tokens = None if request.sample is None else [request.sample]
     return open_source(name, data, options, version=request.version, tokens=tokens)
+
+
+def _points(frame: Frame) -> int:
+    return len(frame.cloud.points) if frame.cloud is not None else 0
 
 
 def _require_no_choice(request: Request, got: str) -> None:

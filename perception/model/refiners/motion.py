@@ -172,7 +172,7 @@ def trails_of(points: np.ndarray, boxes: Boxes3D, ways: Ways, settings: Settings
     255 at most."""
     numbers = way_numbers(boxes, ways, settings)
     low = (numbers[:, WAY.index("bottom")] + ABOVE_M).min(initial=np.inf)
-    points = np.ascontiguousarray(points[points[:, 2] > low], np.float32)  # most of a cloud is road
+    points = np.asarray(points.compress(points[:, 2] > low, axis=0), np.float32)  # most of a cloud is road
     return count_trails(torch.from_numpy(points), torch.from_numpy(numbers), settings.layout).numpy()
 
 

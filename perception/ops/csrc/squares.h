@@ -1,7 +1,6 @@
 // Points sorted into squares of the ground, so that whoever looks for those around a place needn't see all of them.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -37,8 +36,9 @@ struct Squares {
 
    private:
     static int64_t number(double place) {
-        const double square = std::floor(place / SQUARE_M) + SIDE / 2;
-        return square > 0 ? static_cast<int64_t>(std::fmin(square, SIDE - 1)) : 0;  // NaN too has one
+        const double square = place / SQUARE_M + SIDE / 2;
+        if (!(square > 0)) return 0;  // NaN too has one
+        return square < SIDE ? static_cast<int64_t>(square) : SIDE - 1;
     }
 };
 

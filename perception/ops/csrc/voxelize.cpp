@@ -1,6 +1,4 @@
 // Points to voxels, in the order in which voxels get their first point.
-#include <cmath>
-
 #include "common.h"
 
 namespace bevfuse {
@@ -24,8 +22,9 @@ BEVFUSE_EXPORT int bevfuse_voxel_keys(const float* points, int64_t count, int64_
             int64_t key = 0;
             bool inside = true;
             for (int axis = 0; axis < 3; ++axis) {
-                const float place = std::floor((points[i * columns + axis] - lower[axis]) / voxel[axis]);
-                // Compared as a float: what is too large for an integer, and NaN, is not in the grid.
+                const float place = (points[i * columns + axis] - lower[axis]) / voxel[axis];
+                // Compared as a float: what is too large for an integer, and NaN, is not in the grid. What is in it is
+                // rounded down by being made an integer; rounding as such is a call of a function on old processors.
                 const bool in = place >= 0 && place < static_cast<float>(size[axis]);
                 const int64_t cell = in ? static_cast<int64_t>(place) : 0;
                 inside = inside && in && cell < size[axis];
