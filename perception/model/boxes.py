@@ -11,6 +11,8 @@ from torch import Tensor
 from perception.ops.nms import rotated_nms
 from perception.types import Boxes3D
 
+FRONTLESS = ("barrier", "traffic_cone")  # either of their ends may be called the front
+
 
 def boxes_of_frame(
     centers: Tensor,  # (P, 3) m, gravity centre
@@ -42,6 +44,11 @@ def score_logits(boxes: Boxes3D) -> np.ndarray:
     """Scores (N,) as logits, within reason."""
     score = np.clip(boxes.scores, 1e-4, 1 - 1e-4)
     return np.log(score / (1 - score))
+
+
+def has_front(labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
+    """Whether things of these classes (N,) have a front; background, the label behind the last class, has none."""
+    return np.array([name not in FRONTLESS for name in class_names] + [False])[labels]
 
 
 def to_be_turned(boxes: Boxes3D, facing: np.ndarray, standing: float | None) -> np.ndarray:

@@ -21,6 +21,7 @@ from perception.model.refiners.appearance import (
     what_is_known,
 )
 from perception.refining.lessons import LessonArrays, near_m, nearest_truth, what_they_are
+from perception.refining.train import Course as BaseCourse
 from perception.refining.train import Sums
 from perception.refining.train import Training as BaseTraining
 from perception.types import Boxes3D, Frame, Truth
@@ -91,15 +92,19 @@ def nearest_in_sight(boxes: Boxes3D, truth: Truth, origins: np.ndarray) -> tuple
     return nearest, apart[rows, nearest] < 1, place
 
 
-class Course:
-    """Views drawn so that rare classes count, shifted, mirrored, in other light: a perception.refining.train.Course.
+class Course(BaseCourse):
+    """Views drawn so that rare classes count, shifted, mirrored, in other light.
 
     Some come with the wrong heading: detectors know their training drives better than others, so that headings found
     there are to be trusted less than they deserve.
     """
 
+    refiner: Appearance
+    lessons: Lessons
+    settings: Training
+
     def __init__(self, refiner: Appearance, lessons: Lessons, settings: Training) -> None:
-        self.refiner, self.lessons, self.settings = refiner, lessons, settings
+        super().__init__(refiner, lessons, settings)
         self._frozen = [refiner.backbone.stem, *refiner.backbone.stages[: settings.frozen_stages]]
         for part in self._frozen:
             part.requires_grad_(False)
@@ -111,7 +116,7 @@ class Course:
         return [{"params": looking, "lr": rate / 2}, {"params": judging, "lr": rate}]
 
     def begin(self) -> None:
-        self.refiner.train()
+        super().begin()
         for part in self._frozen:
             part.eval()
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from calibration.errors import InputError
-from calibration.files import write_atomically
+from calibration.files import make_folder, write_atomically
 from calibration.spelling import did_you_mean
 from perception.checkpoints.native import Comparison, read_weights, require_complete, save_weights
 from perception.config import DetectorConfig
@@ -127,10 +127,7 @@ def _claim(
     text, path = json.dumps(identity, indent=1) + "\n", out / "run.json"
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         raise InputError(str(out), "a folder of its own", "another run's", "choose another --out, or remove it")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(str(out), "a folder to write to", error.strerror or type(error).__name__) from error
+    make_folder(folder, said_of=out)
     write_atomically(path, text)
 
 

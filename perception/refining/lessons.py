@@ -10,10 +10,10 @@ from typing import ClassVar, Self
 import numpy as np
 
 from calibration.files import written_whole
+from perception.model.boxes import has_front
 from perception.types import Boxes3D, Truth
 
 NEAR_M = {"pedestrian": 1.0, "bicycle": 1.0, "motorcycle": 1.0, "traffic_cone": 0.7, "barrier": 1.0}
-FRONTLESS = ("barrier", "traffic_cone")  # either of their ends may be called the front
 NEAR_OTHERS_M = 2.0  # centres of one thing, found and annotated, are no farther apart
 
 
@@ -92,8 +92,3 @@ def what_they_are(
 def near_m(truth: Truth) -> np.ndarray:
     """How far from each annotation (N,) a found box may be and still be of that thing [m]."""
     return np.array([NEAR_M.get(name, NEAR_OTHERS_M) for name in truth.boxes.class_names])[truth.boxes.labels]
-
-
-def has_front(labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
-    """Whether things of these classes (N,) have a front; background, the label behind the last class, has none."""
-    return np.array([name not in FRONTLESS for name in class_names] + [False])[labels]

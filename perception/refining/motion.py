@@ -16,6 +16,7 @@ from torch import Tensor
 
 from perception.model.refiners.motion import Motion, Settings, known_of, likeliest, trails_of, ways_of
 from perception.refining.lessons import LessonArrays, nearest_truth
+from perception.refining.train import Course as BaseCourse
 from perception.refining.train import Sums
 from perception.refining.train import Training as BaseTraining
 from perception.types import Boxes3D, Frame
@@ -93,21 +94,19 @@ def _own(points: np.ndarray, truth: Boxes3D, row: int) -> np.ndarray:
     return near[(np.abs(along) < length) & (np.abs(beside) < width)]
 
 
-class Course:
-    """Trails at speeds of all kinds: a perception.refining.train.Course."""
+class Course(BaseCourse):
+    """Trails at speeds of all kinds."""
+
+    refiner: Motion
+    lessons: Lessons
+    settings: Training
 
     def __init__(self, refiner: Motion, lessons: Lessons, settings: Training) -> None:
-        self.refiner, self.lessons, self.settings = refiner, lessons, settings
+        super().__init__(refiner, lessons, settings)
         model = refiner.settings
         self._ages = torch.arange(model.spans).repeat_interleave(model.layers) * model.span_s
         self._top = np.zeros(len(refiner.classes), np.float32)  # of each class, the fastest there is
         np.maximum.at(self._top, lessons.label, np.abs(lessons.speed))
-
-    def parameter_groups(self) -> list[dict]:
-        return [{"params": list(self.refiner.parameters()), "lr": self.settings.learning_rate}]
-
-    def begin(self) -> None:
-        self.refiner.train()
 
     def kinds(self) -> np.ndarray:
         return self.lessons.label * 2 + (np.abs(self.lessons.speed) > STANDS_M_S)

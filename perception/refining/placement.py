@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from perception.model.boxes import has_front
 from perception.model.refiners.placement import (
     FIT,
     Placement,
@@ -24,7 +25,8 @@ from perception.model.refiners.placement import (
     surroundings_of,
     turned,
 )
-from perception.refining.lessons import LessonArrays, has_front, nearest_truth
+from perception.refining.lessons import LessonArrays, nearest_truth
+from perception.refining.train import Course as BaseCourse
 from perception.refining.train import Sums
 from perception.refining.train import Training as BaseTraining
 from perception.types import Boxes3D, Frame
@@ -95,17 +97,12 @@ def _numbers(boxes: Boxes3D) -> np.ndarray:
     return np.concatenate([boxes.centers, boxes.sizes, boxes.yaws[:, None]], axis=1).astype(np.float32)
 
 
-class Course:
-    """Boxes as found and found worse, mirrored, turned round: a perception.refining.train.Course."""
+class Course(BaseCourse):
+    """Boxes as found and found worse, mirrored, turned round."""
 
-    def __init__(self, refiner: Placement, lessons: Lessons, settings: Training) -> None:
-        self.refiner, self.lessons, self.settings = refiner, lessons, settings
-
-    def parameter_groups(self) -> list[dict]:
-        return [{"params": list(self.refiner.parameters()), "lr": self.settings.learning_rate}]
-
-    def begin(self) -> None:
-        self.refiner.train()
+    refiner: Placement
+    lessons: Lessons
+    settings: Training
 
     def kinds(self) -> np.ndarray:
         return self.lessons.kind

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from perception.model.refiners.traffic import MOVING, THING, Settings, Traffic, things_of
 from perception.refining.lessons import LessonArrays, nearest_truth, what_they_are
+from perception.refining.train import Course as BaseCourse
 from perception.refining.train import Sums
 from perception.refining.train import Training as BaseTraining
 from perception.types import Boxes3D, Frame
@@ -56,17 +57,12 @@ def lessons_of(frame: Frame, boxes: Boxes3D, settings: Settings) -> Lessons:
     return Lessons(things[facing >= 0], facing[facing >= 0])
 
 
-class Course:
-    """Boxes with some of the headings turned round: a perception.refining.train.Course."""
+class Course(BaseCourse):
+    """Boxes with some of the headings turned round."""
 
-    def __init__(self, refiner: Traffic, lessons: Lessons, settings: Training) -> None:
-        self.refiner, self.lessons, self.settings = refiner, lessons, settings
-
-    def parameter_groups(self) -> list[dict]:
-        return [{"params": list(self.refiner.parameters()), "lr": self.settings.learning_rate}]
-
-    def begin(self) -> None:
-        self.refiner.train()
+    refiner: Traffic
+    lessons: Lessons
+    settings: Training
 
     def kinds(self) -> np.ndarray:
         return self.lessons.things[:, 0, THING.index("label")].astype(np.int64)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,21 +34,25 @@ class Training(BaseSettings):
     seed: int = Field(0, ge=0)
 
 
-class Course(Protocol):
-    """A refiner with its lessons: perception/refining/NAME.py has a `Course(refiner, lessons, training)`."""
+class Course(ABC):
+    """A refiner with its lessons, all of which learns alike: perception/refining/NAME.py has a `Course` of its own."""
 
-    refiner: nn.Module
-    lessons: Any
+    def __init__(self, refiner: nn.Module, lessons: Any, settings: Training) -> None:
+        self.refiner, self.lessons, self.settings = refiner, lessons, settings
 
     def parameter_groups(self) -> list[dict]:
         """For an optimizer, with a learning rate each."""
+        return [{"params": list(self.refiner.parameters()), "lr": self.settings.learning_rate}]
 
     def begin(self) -> None:
         """An epoch begins: everything that learns is in training mode."""
+        self.refiner.train()
 
+    @abstractmethod
     def kinds(self) -> np.ndarray:
         """Of each lesson a number, equal for those of a kind: rare kinds are drawn more often than they come."""
 
+    @abstractmethod
     def loss(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Sums]:
         """Of these lessons as `rng` shows them."""
 

@@ -23,24 +23,22 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from perception.config import Settings as BaseSettings
-from perception.model.boxes import best_rows, to_be_turned
+from perception.model.boxes import best_rows, has_front, to_be_turned
 from perception.types import Boxes3D, Frame
 
 THING = ("x", "y", "yaw", "vx", "vy", "score", "label")  # of a box in the ego frame [m, rad, m/s]; label -1: none
 SAME_M = 0.5  # boxes nearer than this are the same thing under another label
 MOVING = 1.0  # m/s: faster things have their front where they go
 LENGTHS, WIDTHS = 15.0, 8.0  # m, units of places along a box and across it
-OWN, OTHER = 11, 11  # numbers about a box, and about each of the others, beside their labels
+# What the numbers about a box, and about each of the others, are multiplied by where the box is turned round.
+OWN_TURNED = (-1, -1, -1, -1, -1, -1, -1, 1, 1, -1, -1)
+OTHER_TURNED = (-1, -1, -1, -1, -1, 1, -1, -1, 1, -1, 1)
 
 
 class Settings(BaseSettings):
     """Which boxes are judged, and by how many others."""
 
     name: Literal["traffic"] = "traffic"
-    fronted: tuple[str, ...] = (  # classes that have a front
-        *("car", "truck", "construction_vehicle", "bus", "trailer"),
-        *("motorcycle", "bicycle", "pedestrian"),
-    )
     min_score: float = 0.1  # boxes below it are neither judged nor asked
     max_boxes: int = Field(128, ge=1)  # judged a frame, the best
     others: int = Field(16, ge=1)  # that have a say, the nearest
@@ -61,10 +59,13 @@ class Traffic(nn.Module):
         self.settings, self.classes = settings, classes
         hidden, count = settings.hidden, len(classes)
         self.other = nn.Sequential(
-            nn.Linear(OTHER + 2 * count, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(inplace=True)
+            nn.Linear(len(OTHER_TURNED) + 2 * count, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(inplace=True),
         )
         self.judge = nn.Sequential(
-            nn.Linear(OWN + count + 2 * hidden, hidden),
+            nn.Linear(len(OWN_TURNED) + count + 2 * hidden, hidden),
             nn.ReLU(),
             nn.Dropout(0.1),
             nn.Linear(hidden, hidden),
@@ -74,30 +75,21 @@ class Traffic(nn.Module):
 
     def forward(self, things: Tensor) -> Tensor:
         """things (K, 1 + others, THING), the box itself first -> logits (K,), positive where its heading is right."""
-        return self._likely(things, 1.0) - self._likely(things, -1.0)
+        labels = F.one_hot(things[..., -1].long().clamp(min=0), len(self.classes)).to(things)
+        there = (things[:, 1:, -1:] >= 0).to(things)
+        kinds = torch.cat([labels[:, 1:] * there, labels[:, :1].expand(-1, there.shape[1], -1)], dim=2)
+        own, others = _seen_from_the_first(things)
+        as_it_is = self._likely(own, others, labels[:, 0], kinds, there)
+        turned = self._likely(
+            own * own.new_tensor(OWN_TURNED), others * own.new_tensor(OTHER_TURNED), labels[:, 0], kinds, there
+        )
+        return as_it_is - turned
 
-    def _likely(self, things: Tensor, sign: float) -> Tensor:
-        """How likely that is (K,), if the box is turned round where `sign` is -1."""
-        x, y, yaw, vx, vy, score, label = things.unbind(dim=2)
-        there = (label >= 0)[..., None].to(things)
-        labels = F.one_hot(label.long().clamp(min=0), len(self.classes)) * there
-        cosine, sine = sign * yaw[:, :1].cos(), sign * yaw[:, :1].sin()
-        # The own car is the origin of the ego frame, and its heading 0.
-        off_x, off_y = (torch.cat([-part[:, :1], part[:, 1:] - part[:, :1]], dim=1) for part in (x, y))
-        along, across = off_x * cosine + off_y * sine, off_y * cosine - off_x * sine
-        turn = torch.cat([torch.zeros_like(yaw[:, :1]), yaw[:, 1:]], dim=1)
-        same, beside = turn.cos() * cosine + turn.sin() * sine, turn.sin() * cosine - turn.cos() * sine
-        near = [along / LENGTHS, across / WIDTHS, (across / 2).tanh(), same, beside]
-        speed = torch.hypot(vx, vy)
-        moves, goes = (speed > MOVING).to(things), [vx * cosine + vy * sine, vy * cosine - vx * sine]
-        about = torch.stack([*near, speed / 5, *(part / 5 for part in goes), moves, moves * same, score], dim=2)[:, 1:]
-        about = torch.cat([about, labels[:, 1:], labels[:, :1].expand(-1, about.shape[1], -1)], dim=2)
-        others = self.other(about) * there[:, 1:]
-        far = torch.hypot(x[:, :1], y[:, :1]) / 30
-        own = [part[:, :1] for part in near]
-        own += [torch.full_like(far, sign), sign * score[:, :1], far, speed[:, :1], *(part[:, :1] for part in goes)]
+    def _likely(self, own: Tensor, others: Tensor, label: Tensor, kinds: Tensor, there: Tensor) -> Tensor:
+        """How likely that is (K,)."""
+        others = self.other(torch.cat([others, kinds], dim=2)) * there
         pooled = [others.amax(dim=1), others.sum(dim=1) / 4]
-        return self.judge(torch.cat([*own, labels[:, 0], *pooled], dim=1))[:, 0]
+        return self.judge(torch.cat([own, label, *pooled], dim=1))[:, 0]
 
     @torch.inference_mode()
     def refine(self, frame: Frame, boxes: Boxes3D) -> Boxes3D:
@@ -113,14 +105,32 @@ class Traffic(nn.Module):
         return replace(boxes, yaws=yaws)
 
 
+def _seen_from_the_first(things: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers about the first of the things (K, 1 + others, THING), and about each of the others in its axes."""
+    x, y, yaw, vx, vy, score, _ = things.unbind(dim=2)
+    cosine, sine = yaw[:, :1].cos(), yaw[:, :1].sin()
+    # The own car is the origin of the ego frame, and its heading 0.
+    off_x, off_y = (torch.cat([-part[:, :1], part[:, 1:] - part[:, :1]], dim=1) for part in (x, y))
+    along, across = off_x * cosine + off_y * sine, off_y * cosine - off_x * sine
+    turn = torch.cat([torch.zeros_like(yaw[:, :1]), yaw[:, 1:]], dim=1)
+    same, beside = turn.cos() * cosine + turn.sin() * sine, turn.sin() * cosine - turn.cos() * sine
+    near = [along / LENGTHS, across / WIDTHS, (across / 2).tanh(), same, beside]
+    speed = torch.hypot(vx, vy)
+    moves, goes = (speed > MOVING).to(things), [vx * cosine + vy * sine, vy * cosine - vx * sine]
+    others = torch.stack([*near, speed / 5, *(part / 5 for part in goes), moves, moves * same, score], dim=2)[:, 1:]
+    own = torch.stack([*near, torch.ones_like(x), score, torch.hypot(x, y) / 30, speed, *goes], dim=2)[:, 0]
+    return own, others
+
+
 def things_of(boxes: Boxes3D, frame: Frame, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the boxes to judge (K,), best first, and what there is around each (K, 1 + others, THING) float32: itself
     and then the nearest of the others."""
     asked = best_rows(boxes, settings.min_score, len(boxes))
     numbers = _numbers(boxes.select(asked), frame)
     x, y, vx, vy = (numbers[:, THING.index(name)] for name in ("x", "y", "vx", "vy"))
-    fronted = np.array([name in settings.fronted for name in boxes.class_names], bool)[boxes.labels[asked]]
-    judged = np.nonzero(fronted & (np.hypot(vx, vy) <= settings.standing))[0][: settings.max_boxes]
+    judged = np.nonzero(has_front(boxes.labels[asked], boxes.class_names) & (np.hypot(vx, vy) <= settings.standing))[0][
+        : settings.max_boxes
+    ]
     apart = np.hypot(x[judged, None] - x, y[judged, None] - y)
     apart[(apart < SAME_M) | (apart > settings.reach_m)] = np.inf
     nearest = np.argsort(apart, axis=1, kind="stable")[:, : settings.others]

@@ -11,9 +11,9 @@ import torch
 
 from calibration.transform import Transform
 from perception.config import parse_config
+from perception.model.boxes import has_front
 from perception.model.refiners.traffic import THING, Settings, Traffic, things_of
 from perception.nuscenes import CLASS_NAMES
-from perception.refining.lessons import has_front
 from perception.refining.traffic import Course, Training, doubted, lessons_of, moved
 from perception.refining.train import train_refiner
 from perception.types import Boxes3D, Frame, Truth
