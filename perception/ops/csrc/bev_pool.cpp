@@ -120,19 +120,19 @@ ALWAYS_INLINE void pixels_back(const float* gradient, const float* features, con
     }
 }
 
-#define CELLS_ARGUMENTS                                                                                       \
-    const float *features, const float *depth, const int32_t *points, const int32_t *rows, const int32_t *order,   \
+#define CELLS_ARGUMENTS                                                                                                \
+    const float *features, const float *depth, const int32_t *points, const int32_t *rows, const int32_t *order,       \
         const int64_t *offsets, int64_t first, int64_t end, int64_t channels, float *out
-#define PIXELS_ARGUMENTS                                                                                       \
-    const float *gradient, const float *features, const float *depth, const int32_t *cells,                        \
-        const Images &images, int64_t first, int64_t end, int64_t depths, int64_t channels, float *of_features,    \
+#define PIXELS_ARGUMENTS                                                                                               \
+    const float *gradient, const float *features, const float *depth, const int32_t *cells,                            \
+        const Images &images, int64_t first, int64_t end, int64_t depths, int64_t channels, float *of_features,        \
         float *of_depth
-#define VERSION(name, target)                                                                                  \
-    target void cells_##name(CELLS_ARGUMENTS) {                                                                \
-        sum_cells(features, depth, points, rows, order, offsets, first, end, channels, out);                         \
-    }                                                                                                          \
-    target void pixels_##name(PIXELS_ARGUMENTS) {                                                              \
-        pixels_back(gradient, features, depth, cells, images, first, end, depths, channels, of_features, of_depth); \
+#define VERSION(name, target)                                                                                          \
+    target void cells_##name(CELLS_ARGUMENTS) {                                                                        \
+        sum_cells(features, depth, points, rows, order, offsets, first, end, channels, out);                           \
+    }                                                                                                                  \
+    target void pixels_##name(PIXELS_ARGUMENTS) {                                                                      \
+        pixels_back(gradient, features, depth, cells, images, first, end, depths, channels, of_features, of_depth);    \
     }
 
 VERSION(baseline, )

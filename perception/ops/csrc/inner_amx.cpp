@@ -3,6 +3,7 @@
 // A tile's rows lie evenly spaced in memory, which a rulebook's rows don't: those of 16 pairs are gathered, and their
 // sums are spread again, by AVX-512. What is left takes a fifth of the time that products of bf16 pairs do.
 
+#include "pack.h"
 #include "sparse.h"
 
 #if defined(BEVFUSE_AMX)
@@ -99,16 +100,16 @@ INLINE void panel(const uint16_t* rows, int64_t depth, const uint16_t* weight, c
 TARGET void multiply(const uint16_t* features, const int32_t* sources, const uint16_t* targets, int64_t count,
                      const uint16_t* weight, int64_t cin, int64_t cout, float* sums) {
     alignas(64) uint16_t rows[ROWS * BLOCK];
-    const int64_t padded = (cin + DEPTH - 1) / DEPTH * DEPTH;
-    for (int64_t channel = 0; channel < padded; channel += BLOCK) {
-        const int64_t depth = padded - channel < BLOCK ? padded - channel : BLOCK;
+    const int64_t filled = padded(cin, DEPTH);
+    for (int64_t channel = 0; channel < filled; channel += BLOCK) {
+        const int64_t depth = filled - channel < BLOCK ? filled - channel : BLOCK;
         const int64_t there = cin - channel < BLOCK ? cin - channel : BLOCK;
         for (int64_t i = 0; i < count; i += ROWS) {
             const int64_t n = count - i < ROWS ? count - i : ROWS;
             gather(features + channel, sources + i, count - i, cin, there, rows);
             for (int64_t column = 0; column < cout; column += WIDTH * VECTORS) {
                 const int64_t vectors = cout - column < WIDTH * VECTORS ? (cout - column) / WIDTH : VECTORS;
-                const uint16_t* part = weight + column * padded + channel * vectors * WIDTH;
+                const uint16_t* part = weight + column * filled + channel * vectors * WIDTH;
                 float* to = sums + column;
                 if (vectors == 1) panel<1>(rows, depth, part, targets + i, n, to, cout);
                 else if (vectors == 2) panel<2>(rows, depth, part, targets + i, n, to, cout);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 
 #include "common.h"
 
@@ -47,7 +48,7 @@ Isa of_processor() {
 Isa chosen() {
     const char* wanted = std::getenv("BEVFUSE_ISA");
     const Isa best = of_processor();
-    for (int i = 0; wanted && i < 5; ++i) {
+    for (size_t i = 0; wanted && i < std::size(NAMES); ++i) {
         if (!std::strcmp(wanted, NAMES[i])) return std::min(best, static_cast<Isa>(i));
     }
     return best;

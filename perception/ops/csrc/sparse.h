@@ -66,13 +66,16 @@ constexpr int64_t OUTER_PAIRS = 64;  // taken together: their rows fit the first
 
 constexpr int64_t TILE_STATE = 64;  // bytes that say how tiles of AMX are laid out
 
+// sums[target] += features[source] @ weight, for each pair. features (*, cin), sums (*, cout) with cout padded.
+template <class T>
+using Multiply = void (*)(const T* features, const int32_t* sources, const uint16_t* targets, int64_t count,
+                          const T* weight, int64_t cin, int64_t cout, float* sums);
+
 // Products of bf16 by whole tiles.
 struct Tiles {
-    int64_t depth;               // weights' input channels are filled up to a multiple of this, with zeros
+    int64_t depth;                // weights' input channels are filled up to a multiple of this, with zeros
     void (*enter)(void* before);  // before the first product of a thread; writes TILE_STATE bytes for leave
-    // As multiply_bf16 of Kernels, any cin; null where the processor can't.
-    void (*multiply)(const uint16_t* features, const int32_t* sources, const uint16_t* targets, int64_t count,
-                     const uint16_t* weight, int64_t cin, int64_t cout, float* sums);
+    Multiply<uint16_t> multiply;  // any cin; null where the processor can't
     void (*leave)(const void* before);  // leaves the tiles to others, such as oneDNN, as it found them
 };
 
@@ -85,12 +88,8 @@ struct Kernels {
     int64_t width;  // floats in a vector
     int64_t panel;
 
-    // sums[target] += features[source] @ weight, for each pair. features (*, cin), sums (*, cout) with cout padded.
-    void (*multiply)(const float* features, const int32_t* sources, const uint16_t* targets, int64_t count,
-                     const float* weight, int64_t cin, int64_t cout, float* sums);
-    // The same in bf16, cin even; null where the processor can't.
-    void (*multiply_bf16)(const uint16_t* features, const int32_t* sources, const uint16_t* targets, int64_t count,
-                          const uint16_t* weight, int64_t cin, int64_t cout, float* sums);
+    Multiply<float> multiply;
+    Multiply<uint16_t> multiply_bf16;  // cin even; null where the processor can't
     // sums (cin, columns) += the features' rows transposed @ the gradient's, for each pair. features (*, cin), gradient
     // (*, cout) of which a panel's first column is given, and how many of its columns there are; in sums they are
     // padded to whole vectors. `workspace` is for OUTER_PAIRS * (cin + panel) floats.

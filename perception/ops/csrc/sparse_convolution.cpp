@@ -12,9 +12,9 @@ namespace {
 
 template <class T>
 struct Products {
-    void (*multiply)(const T*, const int32_t*, const uint16_t*, int64_t, const T*, int64_t, int64_t, float*);
-    int64_t together;  // input channels, side by side
-    int64_t depth;     // input channels, filled up to a multiple of this
+    Multiply<T> multiply;
+    int64_t together;    // input channels, side by side
+    int64_t depth;       // input channels are filled up to a multiple of this
     const Tiles* tiles;  // to be entered, or null
 };
 
