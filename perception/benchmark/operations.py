@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from perception.benchmark.stages import replaced
 from perception.model import fused
 from perception.ops import dense
+from perception.ops.bottleneck import Bottleneck
 from perception.ops.int8 import Int8Convolution
 from perception.ops.sparse import Epilogue, Rulebook, native_backend
 
@@ -33,6 +34,7 @@ def counting() -> Iterator[Callable[[], int]]:
         _attention_in_the_open(),
         replaced(dense, "fuses", lambda _: False),  # nor those of oneDNN with an activation,
         replaced(Int8Convolution, "__call__", Int8Convolution.plain),  # or in eight bits,
+        replaced(Bottleneck, "__call__", Bottleneck.plain),  # or of three layers in one,
         replaced(fused, "fuses", lambda _: False),  # or by tiles
         FlopCounterMode(display=False) as counter,
         replaced(native_backend, "convolve", sparse.convolve),

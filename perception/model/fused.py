@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
-from perception.ops.dense import Activation, convolve, fuses, linear, multiplies_tiles
+from perception.ops.dense import Activation, convolve, fuses, linear, multiplies_tiles, working_dtype
 from perception.ops.int8 import Int8Convolution
 from perception.ops.winograd import BOUNDS, WinogradConvolution, computes_winograd
 
@@ -56,18 +56,15 @@ class FusedLinear(nn.Module):
         return linear(*self._in_one_precision(x), self.activation)
 
     def _in_one_precision(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The input, weight and bias as autocast would have them, which knows nothing of oneDNN's operators."""
+        """The input, weight and bias as autocast would have them."""
         if not fuses(x):
             return x, self.weight, self.bias
-        dtype = self._dtype()
+        dtype = working_dtype(self.weight.dtype)
         if dtype == self.weight.dtype:
             return x.to(dtype), self.weight, self.bias
         if self._kept is None or self._kept[0].dtype != dtype:
             self._kept = self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
         return x.to(dtype), *self._kept
-
-    def _dtype(self) -> torch.dtype:
-        return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else self.weight.dtype
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, {self.activation}"
@@ -120,7 +117,7 @@ class WinogradConv2d(FusedConv2d):
         self._ways: dict[torch.dtype, WinogradConvolution] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        dtype, pixels = self._dtype(), x.shape[0] * x.shape[-2] * x.shape[-1]
+        dtype, pixels = working_dtype(self.weight.dtype), x.shape[0] * x.shape[-2] * x.shape[-1]
         if pixels < LEAST_PIXELS or multiplies_tiles(dtype) or not (fuses(x) and computes_winograd(dtype)):
             return super().forward(x)
         if dtype not in self._ways:
@@ -147,4 +144,4 @@ class QuantisedConv2d(FusedConv2d):
         self._int8 = Int8Convolution(layer.weight, layer.bias, *layer.shape, layer.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._int8(x, self._dtype())
+        return self._int8(x, working_dtype(self.weight.dtype))

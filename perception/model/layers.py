@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from perception.ops.bottleneck import missing
+
 
 class ConvNormAct(nn.Module):
     """Convolution without bias, BatchNorm, ReLU; `conv` and `bn` are the names in public checkpoints."""
@@ -73,8 +75,7 @@ class SamePadding(nn.Module):
 
     def missing(self, length: int) -> tuple[int, int]:
         """Pixels before a row or column so long, and behind it, at most one more."""
-        missing = max((-(-length // self.stride) - 1) * self.stride + self.kernel - length, 0)
-        return missing // 2, missing - missing // 2
+        return missing(length, self.kernel, self.stride)
 
 
 def _weighted_sums(conv: PointwiseConv1d | PointwiseConv2d, x: Tensor) -> Tensor:

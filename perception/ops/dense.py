@@ -38,6 +38,11 @@ def fuses(x: Tensor) -> bool:
     return HAS_ONEDNN and x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and not wanted
 
 
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What autocast would compute numbers of this type in on a CPU: it knows of torch's operators only."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else dtype
+
+
 @cache
 def multiplies_tiles(dtype: torch.dtype) -> bool:
     """Whether oneDNN has whole tiles to multiply numbers of this type by (Intel's AMX).

@@ -20,6 +20,7 @@ from torch import Tensor
 from calibration.errors import InputError
 
 OUT_OF_MEMORY = 1  # what a kernel returns then
+CACHE_LINE = 64  # bytes
 FOLDER = Path(__file__).parent
 
 _log = logging.getLogger(__name__)
@@ -70,6 +71,13 @@ def pointer(tensor: Tensor) -> ctypes.c_void_p:
         got = f"{tensor.device}, strides {tensor.stride()} of shape {tuple(tensor.shape)}"
         raise InputError("tensor for a kernel", "contiguous numbers on the CPU", got)
     return ctypes.c_void_p(tensor.data_ptr())
+
+
+def at_cache_line(count: int, dtype: torch.dtype) -> Tensor:
+    """Uninitialised memory for so many numbers that begins where a cache line does."""
+    memory = torch.empty(count * dtype.itemsize + CACHE_LINE, dtype=torch.uint8)
+    first = -memory.data_ptr() % CACHE_LINE
+    return memory[first : first + count * dtype.itemsize].view(dtype)
 
 
 def integer(number: int) -> ctypes.c_int64:

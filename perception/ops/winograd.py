@@ -28,7 +28,6 @@ TAPS = 3
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))}  # and infinity
 TILES = {torch.float32: (4, 4), torch.bfloat16: (4, 2)}  # outputs down and across
 BOUNDS = {"none": (-math.inf, math.inf), "relu": (0.0, math.inf), "relu6": (0.0, 6.0)}
-BYTES = 64  # of a cache line
 
 
 class _Maps(ctypes.Structure):
@@ -138,7 +137,7 @@ def _packed(weight: Tensor) -> Tensor:
     """Transformed weights (places, out, in) in the order of the inner loops."""
     places, cout, cin = weight.shape
     stride = native.count_of("bevfuse_winograd_padded", native.integer(cout))
-    packed = _at_cache_line(places * cin * stride, weight.dtype)
+    packed = native.at_cache_line(places * cin * stride, weight.dtype)
     native.run(
         "bevfuse_winograd_pack",
         native.pointer(weight.contiguous()),
@@ -152,10 +151,3 @@ def _packed(weight: Tensor) -> Tensor:
 def _product(left: np.ndarray, tiles: Tensor, right: np.ndarray) -> Tensor:
     """left @ tile @ right^T of tiles (..., rows, columns) float32."""
     return torch.from_numpy(left).float() @ tiles @ torch.from_numpy(right).float().T
-
-
-def _at_cache_line(count: int, dtype: torch.dtype) -> Tensor:
-    """Uninitialised memory for so many numbers that begins where a cache line does."""
-    memory = torch.empty(count * dtype.itemsize + BYTES, dtype=torch.uint8)
-    first = -memory.data_ptr() % BYTES
-    return memory[first : first + count * dtype.itemsize].view(dtype)

@@ -7,14 +7,19 @@ stride of 2 is one pixel more at the right and at the bottom: so the ImageNet we
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Literal, NamedTuple
 
+import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
 from perception.checkpoints.efficientnet_lite0 import imagenet_weights
 from perception.config import Settings as BaseSettings
 from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
+from perception.ops.bottleneck import Bottleneck, Layer, computes_bottlenecks
+from perception.ops.dense import fuses, working_dtype
 
 STEM = 32
 
@@ -105,9 +110,22 @@ class InvertedBottleneck(nn.Module):
         depthwise = SamePaddingConv2d(inner, inner, kernel, stride, groups=inner)
         self.depthwise = nn.Sequential(depthwise, _norm(inner), nn.ReLU6(inplace=True))
         self.narrow = nn.Sequential(PointwiseConv2d(inner, out_channels, bias=False), _norm(out_channels))
-        self.shortcut = stride == 1 and in_channels == out_channels
+        self.stride, self.shortcut = stride, stride == 1 and in_channels == out_channels
+        self._at_once: Callable[[torch.dtype], Bottleneck] | None = None
+
+    def finalise(self) -> None:
+        """For weights that don't change any more, their norms folded in."""
+        widen, convolve, narrow = (
+            Layer(layers[0].weight, layers[0].bias) if len(layers) else None
+            for layers in (self.widen, self.depthwise, self.narrow)
+        )
+        self._at_once = cache(partial(Bottleneck, widen, convolve, narrow, self.stride, self.shortcut))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self._at_once is not None and fuses(x):
+            dtype = working_dtype(x.dtype)
+            if computes_bottlenecks(dtype):
+                return self._at_once(dtype)(x.to(dtype))
         inner = self.narrow(self.depthwise(self.widen(x)))
         return x + inner if self.shortcut else inner
 

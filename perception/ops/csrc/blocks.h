@@ -34,30 +34,59 @@ INLINE Halves narrowed(Vector value) {
 }
 #endif
 
-// The first `left` of a row's values, at most a vector.
-INLINE Vector load(const float* from, int64_t left) {
-    if (left >= WIDTH) return *reinterpret_cast<const Unaligned*>(from);
+// The first `left` of a row's values, fewer than a vector, and zeros; and storing so many.
+#if WIDTH == 16  // AVX-512 has masks for that
+INLINE __mmask16 first_of(int64_t left) { return static_cast<__mmask16>((1u << left) - 1); }
+
+INLINE Vector load_part(const float* from, int64_t left) { return _mm512_maskz_loadu_ps(first_of(left), from); }
+
+INLINE Vector load_part(const uint16_t* from, int64_t left) {
+    return widened((Halves)_mm256_maskz_loadu_epi16(first_of(left), from));
+}
+
+INLINE void store_part(float* to, Vector value, int64_t left) { _mm512_mask_storeu_ps(to, first_of(left), value); }
+
+INLINE void store_part(uint16_t* to, Vector value, int64_t left) {
+    _mm256_mask_storeu_epi16(to, first_of(left), (__m256i)narrowed(value));
+}
+#else
+INLINE Vector load_part(const float* from, int64_t left) {
     Vector value{};
     __builtin_memcpy(&value, from, left * sizeof(float));
     return value;
 }
 
-INLINE Vector load(const uint16_t* from, int64_t left) {
-    if (left >= WIDTH) return widened(*reinterpret_cast<const Halves*>(from));
+INLINE Vector load_part(const uint16_t* from, int64_t left) {
     Halves value{};
     __builtin_memcpy(&value, from, left * sizeof(uint16_t));
     return widened(value);
 }
 
+INLINE void store_part(float* to, Vector value, int64_t left) { __builtin_memcpy(to, &value, left * sizeof(float)); }
+
+INLINE void store_part(uint16_t* to, Vector value, int64_t left) {
+    const Halves halves = narrowed(value);
+    __builtin_memcpy(to, &halves, left * sizeof(uint16_t));
+}
+#endif
+
+// The first `left` of a row's values, at most a vector.
+INLINE Vector load(const float* from, int64_t left) {
+    return left >= WIDTH ? *reinterpret_cast<const Unaligned*>(from) : load_part(from, left);
+}
+
+INLINE Vector load(const uint16_t* from, int64_t left) {
+    return left >= WIDTH ? widened(*reinterpret_cast<const Halves*>(from)) : load_part(from, left);
+}
+
 INLINE void store(float* to, Vector value, int64_t left) {
     if (left >= WIDTH) *reinterpret_cast<Unaligned*>(to) = value;
-    else __builtin_memcpy(to, &value, left * sizeof(float));
+    else store_part(to, value, left);
 }
 
 INLINE void store(uint16_t* to, Vector value, int64_t left) {
-    const Halves halves = narrowed(value);
-    if (left >= WIDTH) *reinterpret_cast<Halves*>(to) = halves;
-    else __builtin_memcpy(to, &halves, left * sizeof(uint16_t));
+    if (left >= WIDTH) *reinterpret_cast<Halves*>(to) = narrowed(value);
+    else store_part(to, value, left);
 }
 
 // What one step of a product takes from a row of the input: a channel in float, a pair of channels in bf16.

@@ -28,11 +28,28 @@ struct alignas(64) Configuration {
 };
 static_assert(sizeof(Configuration) == TILE_STATE);
 
+// Tiles 0 to 3 for sums of `rows` rows, 4 and 5 for what is multiplied, and 6 and 7 for what is left of `cin` channels.
+Configuration laid(int64_t cin, int64_t rows) {
+    Configuration tiles;
+    const int64_t left = cin % DEPTH ? cin % DEPTH : DEPTH;
+    for (int i : {0, 1, 2, 3, 4, 6}) tiles.rows[i] = static_cast<uint8_t>(rows);
+    tiles.row_bytes[6] = static_cast<uint16_t>(left * sizeof(uint16_t));
+    tiles.rows[7] = static_cast<uint8_t>(left / 2);
+    return tiles;
+}
+
 TARGET void enter(void* before) {
     static const Configuration whole;
     _tile_storeconfig(before);
     _tile_loadconfig(&whole);
 }
+
+INLINE void configure(const Configuration& tiles) {
+    asm volatile("" : : "r"(&tiles) : "memory");  // GCC takes the intrinsic to read its first eight bytes only
+    _tile_loadconfig(&tiles);
+}
+
+TARGET void lay(int64_t cin) { configure(laid(cin, ROWS)); }
 
 TARGET void leave(const void* before) { _tile_loadconfig(before); }
 
@@ -52,7 +69,7 @@ INLINE void gather(const uint16_t* features, const int32_t* sources, int64_t cou
 
 // sums (ROWS, C vectors) = rows (ROWS, depth) @ weight (depth, C vectors), by pairs of channels.
 template <int C>
-INLINE void product(const uint16_t* rows, int64_t depth, const uint16_t* weight, float* sums) {
+INLINE void gathered_product(const uint16_t* rows, int64_t depth, const uint16_t* weight, float* sums) {
     constexpr int64_t STEP = C * 64;  // bytes from one pair of channels to the next, and from one row of sums
     _tile_zero(0);
     if constexpr (C > 1) _tile_zero(1);
@@ -86,7 +103,7 @@ template <int C>
 INLINE void panel(const uint16_t* rows, int64_t depth, const uint16_t* weight, const uint16_t* targets, int64_t count,
                   float* sums, int64_t stride) {
     alignas(64) float products[ROWS * C * WIDTH];
-    product<C>(rows, depth, weight, products);
+    gathered_product<C>(rows, depth, weight, products);
     for (int64_t i = 0; i < count; ++i) {
         float* to = sums + targets[i] * stride;
 #pragma GCC unroll 4
@@ -95,6 +112,67 @@ INLINE void panel(const uint16_t* rows, int64_t depth, const uint16_t* weight, c
             _mm512_store_ps(to + c * WIDTH, _mm512_add_ps(_mm512_load_ps(to + c * WIDTH), more));
         }
     }
+}
+
+// products (rows of a tile, C vectors of cout) = rows (*, cin) @ weight (cin filled up, C vectors).
+template <int C>
+INLINE void dense_panel(const uint16_t* rows, int64_t cin, const uint16_t* weight, float* products, int64_t cout) {
+    constexpr int64_t STEP = C * 64;
+    _tile_zero(0);
+    if constexpr (C > 1) _tile_zero(1);
+    if constexpr (C > 2) _tile_zero(2);
+    if constexpr (C > 3) _tile_zero(3);
+    int64_t c = 0;
+    for (; c + DEPTH <= cin; c += DEPTH) {
+        const uint16_t* part = weight + c * C * WIDTH;
+        _tile_loadd(4, rows + c, cin * sizeof(uint16_t));
+        _tile_loadd(5, part, STEP);
+        _tile_dpbf16ps(0, 4, 5);
+        if constexpr (C > 1) _tile_loadd(5, part + 32, STEP);
+        if constexpr (C > 1) _tile_dpbf16ps(1, 4, 5);
+        if constexpr (C > 2) _tile_loadd(5, part + 64, STEP);
+        if constexpr (C > 2) _tile_dpbf16ps(2, 4, 5);
+        if constexpr (C > 3) _tile_loadd(5, part + 96, STEP);
+        if constexpr (C > 3) _tile_dpbf16ps(3, 4, 5);
+    }
+    if (c < cin) {
+        const uint16_t* part = weight + c * C * WIDTH;
+        _tile_loadd(6, rows + c, cin * sizeof(uint16_t));
+        _tile_loadd(7, part, STEP);
+        _tile_dpbf16ps(0, 6, 7);
+        if constexpr (C > 1) _tile_loadd(7, part + 32, STEP);
+        if constexpr (C > 1) _tile_dpbf16ps(1, 6, 7);
+        if constexpr (C > 2) _tile_loadd(7, part + 64, STEP);
+        if constexpr (C > 2) _tile_dpbf16ps(2, 6, 7);
+        if constexpr (C > 3) _tile_loadd(7, part + 96, STEP);
+        if constexpr (C > 3) _tile_dpbf16ps(3, 6, 7);
+    }
+    _tile_stored(0, products, cout * sizeof(float));
+    if constexpr (C > 1) _tile_stored(1, products + 16, cout * sizeof(float));
+    if constexpr (C > 2) _tile_stored(2, products + 32, cout * sizeof(float));
+    if constexpr (C > 3) _tile_stored(3, products + 48, cout * sizeof(float));
+}
+
+TARGET void dense_rows(const uint16_t* rows, const uint16_t* weight, int64_t cin, int64_t cout, float* products) {
+    const int64_t filled = padded(cin, DEPTH);
+    for (int64_t column = 0; column < cout; column += WIDTH * VECTORS) {
+        const int64_t vectors = cout - column < WIDTH * VECTORS ? (cout - column) / WIDTH : VECTORS;
+        const uint16_t* part = weight + column * filled;
+        if (vectors == 1) dense_panel<1>(rows, cin, part, products + column, cout);
+        else if (vectors == 2) dense_panel<2>(rows, cin, part, products + column, cout);
+        else if (vectors == 3) dense_panel<3>(rows, cin, part, products + column, cout);
+        else dense_panel<4>(rows, cin, part, products + column, cout);
+    }
+}
+
+TARGET void product(const uint16_t* rows, int64_t count, const uint16_t* weight, int64_t cin, int64_t cout,
+                    float* products) {
+    int64_t i = 0;
+    for (; i + ROWS <= count; i += ROWS) dense_rows(rows + i * cin, weight, cin, cout, products + i * cout);
+    if (i == count) return;
+    configure(laid(cin, count - i));
+    dense_rows(rows + i * cin, weight, cin, cout, products + i * cout);
+    lay(cin);
 }
 
 TARGET void multiply(const uint16_t* features, const int32_t* sources, const uint16_t* targets, int64_t count,
@@ -125,7 +203,7 @@ TARGET void multiply(const uint16_t* features, const int32_t* sources, const uin
 const Kernels& amx_kernels() {
     static const Kernels table = [] {
         Kernels with_tiles = avx512_bf16_kernels();
-        with_tiles.tiles = {DEPTH, enter, multiply, leave};
+        with_tiles.tiles = {DEPTH, enter, multiply, lay, product, leave};
         return with_tiles;
     }();
     return table;

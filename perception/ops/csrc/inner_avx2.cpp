@@ -13,11 +13,13 @@ namespace {
 #include "sparse_kernels.h"
 #include "attention_kernels.h"
 #include "winograd_kernels.h"
+#include "bottleneck_kernels.h"
 
 }  // namespace
 
 const Kernels& avx2_kernels() {
-    static const Kernels table{WIDTH, WIDTH * VECTORS, multiply, nullptr, outer, finish, find_pairs, WINOGRAD, ATTENTION};
+    static const Kernels table{WIDTH,  WIDTH * VECTORS, multiply, nullptr,   outer,
+                               finish, find_pairs,      WINOGRAD, ATTENTION, BOTTLENECK};
     return table;
 }
 

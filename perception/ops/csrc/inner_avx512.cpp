@@ -20,6 +20,7 @@ TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t co
 #include "sparse_kernels.h"
 #include "attention_kernels.h"
 #include "winograd_kernels.h"
+#include "bottleneck_kernels.h"
 
 // As in sparse_kernels.h, 16 voxels at a time. The lists are compressed in registers: to memory is slow on AMD's Zen 4.
 TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t count, int64_t depth,
@@ -47,7 +48,8 @@ TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t co
 }  // namespace
 
 const Kernels& avx512_kernels() {
-    static const Kernels table{WIDTH, WIDTH * VECTORS, multiply, nullptr, outer, finish, find_pairs, WINOGRAD, ATTENTION};
+    static const Kernels table{WIDTH,  WIDTH * VECTORS, multiply, nullptr,   outer,
+                               finish, find_pairs,      WINOGRAD, ATTENTION, BOTTLENECK};
     return table;
 }
 

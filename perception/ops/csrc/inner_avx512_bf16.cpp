@@ -18,6 +18,7 @@ TARGET static inline Halves narrowed(__m512 value) { return (Halves)_mm512_cvtne
 #include "blocks.h"
 #include "attention_kernels.h"
 #include "winograd_kernels.h"
+#include "bottleneck_kernels.h"
 
 struct Bf16Pair {
     typedef uint16_t Element;
@@ -45,6 +46,7 @@ const Kernels& avx512_bf16_kernels() {
         with_bf16.multiply_bf16 = multiply_bf16;
         with_bf16.winograd = WINOGRAD;
         with_bf16.attention = ATTENTION;
+        with_bf16.bottleneck = BOTTLENECK;
         return with_bf16;
     }();
     return table;

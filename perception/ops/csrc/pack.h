@@ -9,6 +9,30 @@ namespace bevfuse::sparse {
 
 inline int64_t padded(int64_t channels, int64_t width) { return (channels + width - 1) / width * width; }
 
+// How numbers of a type are multiplied.
+template <class T>
+struct Products {
+    Multiply<T> multiply;
+    int64_t together;    // input channels, side by side
+    int64_t depth;       // input channels are filled up to a multiple of this
+    const Tiles* tiles;  // to be entered, or null
+};
+
+template <class T>
+Products<T> products_of();
+
+template <>
+inline Products<float> products_of<float>() {
+    return {kernels().multiply, 1, 1, nullptr};
+}
+
+template <>
+inline Products<uint16_t> products_of<uint16_t>() {
+    const Kernels& inner = kernels();
+    if (inner.tiles.multiply) return {inner.tiles.multiply, 2, inner.tiles.depth, &inner.tiles};
+    return {inner.multiply_bf16, 2, 2, nullptr};
+}
+
 // A weight's place in memory: element (output channel, offset, input channel) is at the sum of index times step.
 struct Steps {
     int64_t out, offset, in;

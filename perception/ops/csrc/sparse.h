@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "attention.h"
+#include "bottleneck.h"
 #include "isa.h"
 #include "sparse_index.h"
 #include "winograd.h"
@@ -76,11 +77,16 @@ struct Tiles {
     int64_t depth;                // weights' input channels are filled up to a multiple of this, with zeros
     void (*enter)(void* before);  // before the first product of a thread; writes TILE_STATE bytes for leave
     Multiply<uint16_t> multiply;  // any cin; null where the processor can't
+    // products (count, cout) = rows (count, cin) @ weight, for rows that follow each other, after `lay` for their cin,
+    // which stands until the next one: in between `multiply` can't be used.
+    void (*lay)(int64_t cin);
+    void (*product)(const uint16_t* rows, int64_t count, const uint16_t* weight, int64_t cin, int64_t cout,
+                    float* products);
     void (*leave)(const void* before);  // leaves the tiles to others, such as oneDNN, as it found them
 };
 
-// The inner loops, compiled once for each instruction set; those of winograd.h and attention.h are here as well, for they
-// multiply by the same blocks.
+// The inner loops, compiled once for each instruction set; those of winograd.h, attention.h and bottleneck.h are here as
+// well, for they multiply by the same blocks.
 //
 // Weights are packed by panels of at most `panel` output channels, a multiple of `width`: panel, input channel, output
 // channel. With bf16 two input channels stay together: panel, pair of input channels, output channel, which of the two.
@@ -102,6 +108,7 @@ struct Kernels {
     void (*find_pairs)(const Windows& windows, int64_t first, int64_t count, const TilePairs& found);
     winograd::Ways winograd;
     attention::Ways attention;
+    bottleneck::Ways bottleneck;
     Tiles tiles;
 };
 

@@ -11,14 +11,6 @@ namespace bevfuse::sparse {
 namespace {
 
 template <class T>
-struct Products {
-    Multiply<T> multiply;
-    int64_t together;    // input channels, side by side
-    int64_t depth;       // input channels are filled up to a multiple of this
-    const Tiles* tiles;  // to be entered, or null
-};
-
-template <class T>
 int convolve(const T* features, const T* weight, const Steps& steps, int64_t cin, int64_t cout,
              const Products<T>& products, const Rules& rules, const Epilogue& epilogue, void* out, int threads) {
     const Kernels& inner = kernels();
@@ -88,16 +80,12 @@ BEVFUSE_EXPORT int bevfuse_sparse_convolve(const void* features, const void* wei
                                            int64_t cout, int bf16, const Rules* rules, const Epilogue* epilogue,
                                            void* out, int threads) {
     const Steps by{steps[0], steps[1], steps[2]};
-    const Kernels& inner = kernels();
     if (bf16) {
-        const bool tiled = inner.tiles.multiply;
-        const Products<uint16_t> pairs{inner.multiply_bf16, 2, 2, nullptr};
-        const Products<uint16_t> whole{inner.tiles.multiply, 2, inner.tiles.depth, &inner.tiles};
         return convolve(static_cast<const uint16_t*>(features), static_cast<const uint16_t*>(weight), by, cin, cout,
-                        tiled ? whole : pairs, *rules, *epilogue, out, threads);
+                        products_of<uint16_t>(), *rules, *epilogue, out, threads);
     }
     return convolve(static_cast<const float*>(features), static_cast<const float*>(weight), by, cin, cout,
-                    Products<float>{inner.multiply, 1, 1, nullptr}, *rules, *epilogue, out, threads);
+                    products_of<float>(), *rules, *epilogue, out, threads);
 }
 
 // features (*, cin), gradient (outputs, cout) of the output -> out (cout, offsets, cin), the gradient of the weight.

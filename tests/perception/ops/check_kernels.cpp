@@ -13,6 +13,7 @@
 
 #include "attention.h"
 #include "bev.h"
+#include "bottleneck.h"
 #include "common.h"
 #include "sparse.h"
 #include "winograd.h"
@@ -42,6 +43,10 @@ int64_t bevfuse_winograd_padded(int64_t);
 int bevfuse_winograd_pack(const void*, int64_t, int64_t, int64_t, int, void*);
 int bevfuse_winograd_convolve(const bevfuse::winograd::Maps*, const void*, const void*, int,
                               const bevfuse::winograd::Epilogue*, void*, int);
+int64_t bevfuse_bottleneck_packed(int64_t, int64_t, int);
+int bevfuse_bottleneck_pack(const void*, int64_t, int64_t, int, void*);
+int bevfuse_bottleneck(const bevfuse::bottleneck::Shape*, const void*, int, const void*, const float*, const float*,
+                       const float*, const void*, const float*, int, void*, int);
 int bevfuse_window_attention(const bevfuse::attention::Windows*, const void*, const void*, int, void*, int);
 }
 
@@ -369,7 +374,54 @@ void check_attention(int seed) {
     require(same(one, four), "a token sees the same with four threads");
 }
 
+void check_bottleneck(int seed) {
+    constexpr int64_t HEIGHT = 70, WIDTH = 133, IN = 6, WIDE = 32, OUT = 5;
+    Random random(seed);
+    const Floats map = random.floats(HEIGHT * WIDTH * IN), widen = random.floats(WIDE * IN);
+    const Floats taps = random.floats(9 * WIDE), narrow = random.floats(OUT * WIDE);
+    const Floats biases[] = {random.floats(WIDE), random.floats(WIDE), random.floats(OUT)};
+    const auto packed = [](const Floats& weight, int64_t cin, int64_t cout) {
+        const int64_t bytes = bevfuse_bottleneck_packed(cin, cout, 0) * static_cast<int64_t>(sizeof(float));
+        float* to = static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+        bevfuse_bottleneck_pack(weight.data(), cin, cout, 0, to);
+        return to;
+    };
+    float *first = packed(widen, IN, WIDE), *last = packed(narrow, WIDE, OUT);
+    const bevfuse::bottleneck::Shape shape{1, HEIGHT, WIDTH, IN, WIDE, HEIGHT, WIDTH, OUT, 3, 1, 1, 1};
+    Floats plain(HEIGHT * WIDTH * OUT), one(plain.size()), four(plain.size());
+    for (Floats* out : {&one, &four}) {
+        bevfuse_bottleneck(&shape, map.data(), 0, first, biases[0].data(), taps.data(), biases[1].data(), last,
+                           biases[2].data(), 0, out->data(), out == &one ? 1 : 4);
+    }
+    std::free(first);
+    std::free(last);
+    const auto relu6 = [](double value) { return std::fmin(std::fmax(value, 0), 6); };
+    Floats wide(HEIGHT * WIDTH * WIDE);
+    for (int64_t i = 0; i < HEIGHT * WIDTH * WIDE; ++i) {
+        double sum = biases[0][i % WIDE];
+        for (int64_t k = 0; k < IN; ++k) sum += map[i / WIDE * IN + k] * widen[i % WIDE * IN + k];
+        wide[i] = static_cast<float>(relu6(sum));
+    }
+    for (int64_t i = 0; i < HEIGHT * WIDTH; ++i) {
+        double sums[OUT];
+        for (int64_t out = 0; out < OUT; ++out) sums[out] = biases[2][out];
+        for (int64_t c = 0; c < WIDE; ++c) {
+            double sum = biases[1][c];
+            for (int64_t k = 0; k < 9; ++k) {
+                const int64_t row = i / WIDTH + k / 3 - 1, column = i % WIDTH + k % 3 - 1;
+                if (row < 0 || row >= HEIGHT || column < 0 || column >= WIDTH) continue;
+                sum += wide[(row * WIDTH + column) * WIDE + c] * taps[k * WIDE + c];
+            }
+            for (int64_t out = 0; out < OUT; ++out) sums[out] += relu6(sum) * narrow[out * WIDE + c];
+        }
+        for (int64_t out = 0; out < OUT; ++out) plain[i * OUT + out] = static_cast<float>(sums[out]);
+    }
+    require(close(one, plain), "a bottleneck is its layers one after the other");
+    require(same(one, four), "a bottleneck is the same with four threads");
+}
+
 void check_all(int seed) {
+    check_bottleneck(seed);
     check_winograd(seed);
     check_attention(seed);
     check_pooling(seed);

@@ -1,0 +1,163 @@
+// Inverted bottlenecks by bottleneck.h.
+
+#include "bottleneck.h"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "pack.h"
+#include "sparse.h"
+#include "sparse_threads.h"
+
+namespace bevfuse::bottleneck {
+namespace {
+
+using sparse::padded;
+using sparse::Products;
+
+constexpr int64_t TOGETHER = 48;  // pixels multiplied at once: a whole number of blocks of the products
+constexpr int64_t STRIP_BYTES = 512 << 10;  // of a wide strip: half a second-level cache
+
+// Everything of a block that stays the same, see bevfuse_bottleneck.
+template <class T>
+struct Weights {
+    const T* widen;  // packed, or null: inputs are as wide as need be
+    const float* widen_bias;
+    const float *convolve, *convolve_bias;
+    const T* narrow;  // packed
+    const float* narrow_bias;
+    bool shortcut;
+};
+
+// products (count, cout padded) = rows (count, cin) @ weight.
+template <class T>
+void multiply(const Products<T>& by, const T* rows, int64_t count, const T* weight, int64_t cin, int64_t cout,
+              float* products) {
+    if constexpr (std::is_same_v<T, uint16_t>) {
+        if (by.tiles) return by.tiles->product(rows, count, weight, cin, cout, products);
+    }
+    static constexpr auto SAME = [] {
+        struct { int32_t sources[TOGETHER]; uint16_t targets[TOGETHER]; } same{};
+        for (int i = 0; i < TOGETHER; ++i) same.sources[i] = i, same.targets[i] = static_cast<uint16_t>(i);
+        return same;
+    }();
+    std::fill_n(products, count * cout, 0.0f);
+    by.multiply(rows, SAME.sources, SAME.targets, count, weight, cin, cout, products);
+}
+
+// Memory of a thread.
+template <class T>
+struct Workspace {
+    float *wide, *products;
+    T* convolved;
+};
+
+// Rows first..first + rows - 1 of a map's outputs.
+template <class T>
+void strip_of(const Shape& shape, const Weights<T>& weights, const Products<T>& by, const Ways& ways, const Way& way,
+              const T* inputs, int64_t first, int64_t rows, const Workspace<T>& own, T* outputs) {
+    const int64_t width = sparse::kernels().width, stride = padded(shape.out_channels, width);
+    const Strip strip{own.wide, shape.seen(rows), std::max(shape.seen(shape.out_width), shape.left + shape.width)};
+    const int64_t row = first * shape.stride - shape.top;
+    const int64_t from = std::max<int64_t>(row, 0), to = std::min(row + strip.rows, shape.height);
+    ways.cleared(shape, row, strip);
+    if (by.tiles && weights.widen) by.tiles->lay(shape.channels);
+    const int64_t last = to * shape.width;
+    for (int64_t pixel = from * shape.width; pixel < last; pixel += TOGETHER) {
+        const int64_t count = std::min(TOGETHER, last - pixel);
+        if (weights.widen) {
+            multiply(by, inputs + pixel * shape.channels, count, weights.widen, shape.channels, shape.inner,
+                     own.products);
+            ways.widened(shape, own.products, weights.widen_bias, pixel, count, row, strip);
+        } else {
+            way.taken(shape, inputs, pixel, count, row, strip);
+        }
+    }
+    if (by.tiles) by.tiles->lay(shape.inner);
+    way.convolved(shape, strip, rows, weights.convolve, weights.convolve_bias, own.convolved);
+    for (int64_t pixel = 0, end = rows * shape.out_width; pixel < end; pixel += TOGETHER) {
+        const int64_t count = std::min(TOGETHER, end - pixel), place = first * shape.out_width + pixel;
+        multiply(by, own.convolved + pixel * shape.inner, count, weights.narrow, shape.inner, stride, own.products);
+        way.narrowed(shape, own.products, stride, weights.narrow_bias, count,
+                     weights.shortcut ? inputs + place * shape.channels : nullptr,
+                     outputs + place * shape.out_channels);
+    }
+}
+
+// Rows of outputs in a strip, as many as the cache holds what they see of.
+int64_t rows_of(const Shape& shape) {
+    const int64_t row_bytes = shape.inner * shape.seen(shape.out_width) * static_cast<int64_t>(sizeof(float));
+    const int64_t held = (STRIP_BYTES / row_bytes - shape.kernel) / shape.stride + 1;
+    return std::min(std::max<int64_t>(held, 1), shape.out_height);
+}
+
+template <class T>
+int compute(const Shape& shape, const T* inputs, const Weights<T>& weights, const Way& way, T* outputs, int threads) {
+    const auto by = sparse::products_of<T>();
+    const int64_t rows = rows_of(shape), strips = (shape.out_height + rows - 1) / rows, items = shape.count * strips;
+    threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, items)));
+    const int64_t columns = std::max(shape.seen(shape.out_width), shape.left + shape.width);
+    const int64_t wide = padded(shape.inner * shape.seen(rows) * columns, 16);
+    const int64_t products = TOGETHER * std::max(shape.inner, padded(shape.out_channels, sparse::kernels().width));
+    const int64_t convolved = padded(rows * shape.out_width * shape.inner, 32);
+    const auto floats = sparse::buffer<float>(threads * (wide + products));
+    const auto middle = sparse::buffer<T>(threads * convolved);
+    if (!floats || !middle) return 1;
+    sparse::each(threads, items, [&](int64_t item, int thread) {
+        const int64_t map = item / strips, first = item % strips * rows;
+        float* own = floats.get() + thread * (wide + products);
+        alignas(64) unsigned char before[sparse::TILE_STATE];
+        if (by.tiles) by.tiles->enter(before);
+        strip_of(shape, weights, by, sparse::kernels().bottleneck, way,
+                 inputs + map * shape.height * shape.width * shape.channels, first,
+                 std::min(rows, shape.out_height - first), {own, own + wide, middle.get() + thread * convolved},
+                 outputs + map * shape.out_height * shape.out_width * shape.out_channels);
+        if (by.tiles) by.tiles->leave(before);
+    });
+    return 0;
+}
+
+template <class T>
+void pack_as(const T* weight, int64_t cin, int64_t cout, T* packed) {
+    const auto by = sparse::products_of<T>();
+    sparse::pack(weight, {cin, 0, 1}, cin, padded(cin, by.depth), cout, sparse::kernels(), by.together, packed);
+}
+
+}  // namespace
+}  // namespace bevfuse::bottleneck
+
+using namespace bevfuse;
+using namespace bevfuse::bottleneck;
+
+// Elements of a packed matrix (cout, cin).
+BEVFUSE_EXPORT int64_t bevfuse_bottleneck_packed(int64_t cin, int64_t cout, int bf16) {
+    const int64_t depth = bf16 ? sparse::products_of<uint16_t>().depth : sparse::products_of<float>().depth;
+    return sparse::padded(cin, depth) * sparse::padded(cout, sparse::kernels().width);
+}
+
+// weight (cout, cin) -> packed, which begins at a cache line. bf16: cin even.
+BEVFUSE_EXPORT int bevfuse_bottleneck_pack(const void* weight, int64_t cin, int64_t cout, int bf16, void* packed) {
+    if (bf16) pack_as(static_cast<const uint16_t*>(weight), cin, cout, static_cast<uint16_t*>(packed));
+    else pack_as(static_cast<const float*>(weight), cin, cout, static_cast<float*>(packed));
+    return 0;
+}
+
+// inputs (N, H, W, channels) -> outputs (N, H', W', out_channels), both float, or both bf16 where this processor
+// multiplies it. The matrices are packed, `widen` may be null; all else is float.
+BEVFUSE_EXPORT int bevfuse_bottleneck(const Shape* shape, const void* inputs, int bf16, const void* widen,
+                                      const float* widen_bias, const float* convolve, const float* convolve_bias,
+                                      const void* narrow, const float* narrow_bias, int shortcut, void* outputs,
+                                      int threads) {
+    const Ways& ways = sparse::kernels().bottleneck;
+    const bool added = shortcut != 0;
+    if (bf16) {
+        using T = uint16_t;
+        const Weights<T> weights{static_cast<const T*>(widen),  widen_bias,  convolve, convolve_bias,
+                                 static_cast<const T*>(narrow), narrow_bias, added};
+        return compute(*shape, static_cast<const T*>(inputs), weights, ways.of_bf16, static_cast<T*>(outputs), threads);
+    }
+    const Weights<float> weights{static_cast<const float*>(widen),  widen_bias,  convolve, convolve_bias,
+                                 static_cast<const float*>(narrow), narrow_bias, added};
+    return compute(*shape, static_cast<const float*>(inputs), weights, ways.of_float, static_cast<float*>(outputs),
+                   threads);
+}
