@@ -21,6 +21,7 @@ from perception.model import fused
 from perception.ops import dense
 from perception.ops.bottleneck import Bottleneck
 from perception.ops.int8 import Int8Convolution
+from perception.ops.perceptron import Perceptron, highest_of_groups
 from perception.ops.sparse import Epilogue, Rulebook, native_backend
 
 
@@ -34,7 +35,9 @@ def counting() -> Iterator[Callable[[], int]]:
         _attention_in_the_open(),
         replaced(dense, "fuses", lambda _: False),  # nor those of oneDNN with an activation,
         replaced(Int8Convolution, "__call__", Int8Convolution.plain),  # or in eight bits,
-        replaced(Bottleneck, "__call__", Bottleneck.plain),  # or of three layers in one,
+        replaced(Bottleneck, "__call__", Bottleneck.plain),  # or of many layers in one,
+        replaced(Perceptron, "__call__", Perceptron.plain),
+        replaced(Perceptron, "highest", lambda network, rows, counts: highest_of_groups(network.plain(rows), counts)),
         replaced(fused, "fuses", lambda _: False),  # or by tiles
         FlopCounterMode(display=False) as counter,
         replaced(native_backend, "convolve", sparse.convolve),

@@ -8,7 +8,6 @@ rows through all three while its wide part is in the cache.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from calibration.errors import InputError
 from perception.ops import native
+from perception.ops.rows import Layer, multiplies_rows, packed
 
 WIDE_STEP = 16  # wide channels are a multiple of this
 
@@ -28,21 +28,6 @@ class _Shape(ctypes.Structure):
             *("kernel", "stride", "top", "left"),
         )
     ]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A convolution's weight (out, in / groups, k, k) and bias (out,)."""
-
-    weight: Tensor
-    bias: Tensor
-
-
-def computes_bottlenecks(dtype: torch.dtype) -> bool:
-    """Whether the kernels are there, and multiply numbers of this type."""
-    if dtype not in (torch.float32, torch.bfloat16) or native.library() is None:
-        return False
-    return dtype == torch.float32 or bool(native.count_of("bevfuse_sparse_has_bf16"))
 
 
 class Bottleneck:
@@ -62,11 +47,11 @@ class Bottleneck:
         if not fits or stride not in (1, 2) or (shortcut and (self.channels, stride) != (self.out_channels, 1)):
             got = [tuple(layer.weight.shape) for layer in self.layers if layer is not None]
             raise InputError("layers of a bottleneck", "as many channels out as go in next", f"{got}, stride {stride}")
-        self._compiled = computes_bottlenecks(dtype) and self.inner % WIDE_STEP == 0 and self.channels % 2 == 0
+        self._compiled = multiplies_rows(dtype) and self.inner % WIDE_STEP == 0 and self.channels % 2 == 0
         if self._compiled:
-            self._widen = None if widen is None else self._packed(widen.weight)
+            self._widen = None if widen is None else packed(widen.weight, dtype)
             self._convolve = convolve.weight.detach().float().flatten(1).T.contiguous()
-            self._narrow = self._packed(narrow.weight)
+            self._narrow = packed(narrow.weight, dtype)
             self._biases = [
                 None if layer is None else layer.bias.detach().float().contiguous() for layer in self.layers
             ]
@@ -108,14 +93,6 @@ class Bottleneck:
 
     def _rounded(self, layer: Layer) -> Tensor:
         return layer.weight.to(self.dtype).float()
-
-    def _packed(self, weight: Tensor) -> Tensor:
-        """A matrix (out, in, 1, 1) in the order of the inner loops."""
-        bf16, matrix = int(self.dtype == torch.bfloat16), weight.detach().flatten(1).to(self.dtype).contiguous()
-        cout, cin = map(native.integer, matrix.shape)
-        packed = native.at_cache_line(native.count_of("bevfuse_bottleneck_packed", cin, cout, bf16), self.dtype)
-        native.run("bevfuse_bottleneck_pack", native.pointer(matrix), cin, cout, bf16, native.pointer(packed))
-        return packed
 
 
 def missing(length: int, kernel: int, stride: int) -> tuple[int, int]:

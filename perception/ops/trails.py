@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from calibration.errors import InputError
 from perception.ops import native
+from perception.ops.rows import even, evened
 
 WAY = ("x", "y", "bottom", "height", "cosine", "sine", "side", "far")  # a way's numbers; m
 
@@ -32,6 +35,19 @@ class Layout:
     @property
     def shape(self) -> tuple[int, int]:
         return self.spans * self.layers, self.cells
+
+
+class _Straight(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("spans", "layers", "cells", "bins")),
+        ("span_s", ctypes.c_float),
+        ("cell_m", ctypes.c_float),
+        ("speeds", ctypes.c_int64),
+        ("speed", ctypes.c_void_p),
+        ("known", ctypes.c_int64),
+        ("sizes", ctypes.c_void_p),
+        ("pitch", ctypes.c_int64),
+    ]
 
 
 def count_trails(points: Tensor, ways: Tensor, layout: Layout) -> Tensor:
@@ -70,3 +86,56 @@ def count_trails_torch(points: Tensor, ways: Tensor, layout: Layout) -> Tensor:
         place = (span[on].long() * layout.layers + layer) * layout.cells + cell[on].long()
         trail.copy_(place.bincount(minlength=len(trail)).clamp(max=255))
     return counts.view(len(ways), *layout.shape)
+
+
+def straightened(trails: Tensor, halves: Tensor, speeds: Tensor, layout: Layout, bins: int) -> Tensor:
+    """Each trail as it were if its box stood, had it that speed: (K, S, spans * layers * bins), logarithms of counts.
+
+    trails (K, spans * layers, cells) counts; halves (K,) [m], how far from the way's middle the bins go; speeds (S,)
+    [m/s]. A count of a bin is the difference of two running sums, taken where the bin's edges were at that age, between
+    cells linearly: nothing is lost or counted twice.
+    """
+    sums = F.pad(trails.float().cumsum(dim=2), (1, 0))
+    edges = torch.linspace(-1, 1, bins + 1, device=trails.device) * halves[:, None]
+    ages = (torch.arange(layout.spans, device=trails.device) * layout.span_s).repeat_interleave(layout.layers)
+    were = edges[:, None, None, :] - (speeds[:, None] * ages)[None, :, :, None]
+    cell = (were / layout.cell_m + layout.cells // 2).clamp(0, layout.cells - 1e-3)
+    left = cell.long()
+    sums = sums[:, None].expand(-1, len(speeds), -1, -1)
+    below, above = sums.gather(3, left), sums.gather(3, left + 1)
+    return torch.log1p(torch.lerp(below, above, cell - left).diff(dim=3).clamp(min=0)).flatten(2)
+
+
+def straightened_rows(
+    trails: Tensor, halves: Tensor, speeds: Tensor, known: Tensor, sizes: Tensor, layout: Layout, bins: int
+) -> Tensor:
+    """The same for trails of uint8, in the type of `known`, float32 or bfloat16: (K, S, width + n + 1), and a zero if
+    that is odd. Behind each straightened trail is what is known of its way, (K, n), and of the speed, sizes (S,).
+
+    Raises InputError for other shapes or types.
+    """
+    native.require("trails", trails, (None, *layout.shape), torch.uint8)
+    native.require("halves of ways", halves, (len(trails),), torch.float32)
+    native.require("speeds", speeds, (None,), torch.float32)
+    native.require("sizes of speeds", sizes, (len(speeds),), torch.float32)
+    native.require("what is known of ways", known, (len(trails), None), known.dtype)
+    if not native.runs_on(halves) or known.dtype not in (torch.float32, torch.bfloat16):
+        straight = straightened(trails, halves, speeds, layout, bins)
+        columns = (
+            straight,
+            known[:, None].expand(-1, len(speeds), -1),
+            sizes[None, :, None].expand(len(trails), -1, 1),
+        )
+        return evened(torch.cat([column.to(known.dtype) for column in columns], dim=2))
+    trails, halves, speeds, sizes = (each.contiguous() for each in (trails, halves, speeds, sizes))
+    pitch = even(layout.shape[0] * bins + known.shape[1] + 1)
+    rows = torch.empty(len(trails), len(speeds), pitch, dtype=known.dtype)
+    about = known.float().contiguous()
+    given = _Straight(
+        *(layout.spans, layout.layers, layout.cells, bins, layout.span_s, layout.cell_m),
+        *(len(speeds), speeds.data_ptr(), about.shape[1], sizes.data_ptr(), pitch),
+    )
+    arrays = (native.pointer(trails), native.integer(len(trails)), native.pointer(halves), native.pointer(about))
+    bf16 = int(known.dtype == torch.bfloat16)
+    native.run("bevfuse_straightened", ctypes.byref(given), *arrays, bf16, native.pointer(rows), native.threads())
+    return rows

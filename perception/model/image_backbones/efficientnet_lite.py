@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from perception.checkpoints.efficientnet_lite0 import imagenet_weights
 from perception.config import Settings as BaseSettings
 from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
-from perception.ops.bottleneck import Bottleneck, Layer, computes_bottlenecks
+from perception.ops.bottleneck import Bottleneck
 from perception.ops.dense import fuses, working_dtype
+from perception.ops.rows import Layer, multiplies_rows
 
 STEM = 32
 
@@ -124,7 +125,7 @@ class InvertedBottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self._at_once is not None and fuses(x):
             dtype = working_dtype(x.dtype)
-            if computes_bottlenecks(dtype):
+            if multiplies_rows(dtype):
                 return self._at_once(dtype)(x.to(dtype))
         inner = self.narrow(self.depthwise(self.widen(x)))
         return x + inner if self.shortcut else inner

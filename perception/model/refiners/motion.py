@@ -12,18 +12,22 @@ regression", ICCV 2017); speeds from clouds of several ages as in Luo et al., "F
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from perception.config import Settings as BaseSettings
 from perception.model.boxes import best_rows, label_columns
-from perception.ops.trails import WAY, Layout, count_trails
+from perception.ops.dense import fuses, working_dtype
+from perception.ops.perceptron import Perceptron
+from perception.ops.rows import Layer, multiplies_rows
+from perception.ops.trails import WAY, Layout, count_trails, straightened, straightened_rows
 from perception.types import Boxes3D, Frame
 
 GEOMETRY = 6  # numbers about a way, beside the box's label
@@ -106,14 +110,28 @@ class Motion(nn.Module):
             nn.ReLU(),
             nn.Linear(settings.hidden, 1),
         )
+        self._at_once: Callable[[torch.dtype], Perceptron] | None = None
 
     def forward(self, trails: Tensor, lengths: Tensor, known: Tensor, speeds: Tensor) -> Tensor:
-        """trails (K, spans * layers, cells), counts; lengths (K,) [m]; known (K, classes + GEOMETRY); speeds (S,) [m/s]
-        -> logits (K, S)."""
-        straight = self.trail(straightened(trails, lengths, speeds, self.settings))
-        size = (speeds.abs() / 10).expand(len(known), -1)[..., None]
-        about = self.known(torch.cat([known[:, None].expand(-1, len(speeds), -1), size], dim=2))
+        """trails (K, spans * layers, cells), counts, uint8 or float; lengths (K,) [m]; known (K, classes + GEOMETRY);
+        speeds (S,) [m/s] -> logits (K, S)."""
+        settings, sizes, halves = self.settings, speeds.abs() / 10, seen_to(lengths)
+        dtype = working_dtype(known.dtype)
+        if self._at_once is not None and trails.dtype == torch.uint8 and fuses(known) and multiplies_rows(dtype):
+            about = known.to(dtype)
+            rows = straightened_rows(trails, halves, speeds, about, sizes, settings.layout, settings.bins)
+            return self._at_once(dtype)(rows.flatten(0, 1)).view(rows.shape[:2])
+        straight = self.trail(straightened(trails, halves, speeds, settings.layout, settings.bins))
+        sized = sizes.expand(len(known), -1)[..., None]
+        about = self.known(torch.cat([known[:, None].expand(-1, len(speeds), -1), sized], dim=2))
         return self.judge(straight + about)[..., 0]
+
+    def finalise(self) -> None:
+        """For weights that don't change any more: the sum of two products is one of twice as wide rows."""
+        weight = torch.cat([self.trail.weight, self.known.weight], dim=1)
+        _, _, middle, _, last = self.judge
+        layers = (weight, self.trail.bias + self.known.bias), (middle.weight, middle.bias), (last.weight, last.bias)
+        self._at_once = cache(partial(Perceptron, [Layer(*layer) for layer in layers], False))
 
     def speeds(self, anywhere: bool) -> Tensor:
         """The candidates (S,) [m/s]."""
@@ -144,7 +162,7 @@ class Motion(nn.Module):
                 filled = np.resize(part, len(part) + -len(part) % STEP)  # some twice: few numbers to be prepared for
                 lengths = torch.from_numpy(ways.lengths[filled].astype(np.float32)).to(device)
                 counts, about = (torch.from_numpy(a[filled]).to(device) for a in (trails, known))
-                mean, mass = likeliest(self(counts.float(), lengths, about, speeds).float(), speeds)
+                mean, mass = likeliest(self(counts, lengths, about, speeds).float(), speeds)
                 speed[filled], sure[filled] = mean.cpu().numpy(), mass.cpu().numpy()
         return speed, sure
 
@@ -170,10 +188,8 @@ def ways_of(boxes: Boxes3D, settings: Settings) -> Ways:
 def trails_of(points: np.ndarray, boxes: Boxes3D, ways: Ways, settings: Settings) -> np.ndarray:
     """How many of the points (N, 5) lie at each place of each way, by age and height: (K, spans * layers, cells) uint8,
     255 at most."""
-    numbers = way_numbers(boxes, ways, settings)
-    low = (numbers[:, WAY.index("bottom")] + ABOVE_M).min(initial=np.inf)
-    points = np.asarray(points.compress(points[:, 2] > low, axis=0), np.float32)  # most of a cloud is road
-    return count_trails(torch.from_numpy(points), torch.from_numpy(numbers), settings.layout).numpy()
+    numbers = torch.from_numpy(way_numbers(boxes, ways, settings))
+    return count_trails(torch.from_numpy(np.asarray(points, np.float32)), numbers, settings.layout).numpy()
 
 
 def way_numbers(boxes: Boxes3D, ways: Ways, settings: Settings) -> np.ndarray:
@@ -209,22 +225,9 @@ def known_of(boxes: Boxes3D, ways: Ways, trails: np.ndarray) -> np.ndarray:
     )
 
 
-def straightened(trails: Tensor, lengths: Tensor, speeds: Tensor, settings: Settings) -> Tensor:
-    """Each trail as it were if its box stood, had it that speed: (K, S, spans * layers * bins), logarithms of counts.
-
-    The bins go from end to end of the box and a little beyond. A count of a bin is the difference of two running sums,
-    taken where the bin's edges were at that age, between cells linearly: nothing is lost or counted twice.
-    """
-    sums = F.pad(trails.cumsum(dim=2), (1, 0))
-    half = lengths / 2 + torch.clamp(MARGIN_SHARE * lengths, min=MARGIN_M)
-    edges = torch.linspace(-1, 1, settings.bins + 1, device=trails.device) * half[:, None]
-    ages = (torch.arange(settings.spans, device=trails.device) * settings.span_s).repeat_interleave(settings.layers)
-    were = edges[:, None, None, :] - (speeds[:, None] * ages)[None, :, :, None]
-    cell = (were / settings.cell + settings.cells // 2).clamp(0, settings.cells - 1e-3)
-    left = cell.long()
-    sums = sums[:, None].expand(-1, len(speeds), -1, -1)
-    below, above = sums.gather(3, left), sums.gather(3, left + 1)
-    return torch.log1p(torch.lerp(below, above, cell - left).diff(dim=3).clamp(min=0)).flatten(2)
+def seen_to(lengths: Tensor) -> Tensor:
+    """How far from the middles of boxes so long (K,) [m] their ways are seen."""
+    return lengths / 2 + torch.clamp(MARGIN_SHARE * lengths, min=MARGIN_M)
 
 
 def likeliest(logits: Tensor, speeds: Tensor) -> tuple[Tensor, Tensor]:

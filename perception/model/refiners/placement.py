@@ -10,7 +10,9 @@ Where a box moves, older points are brought to where they would be now.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from typing import Literal
 
@@ -28,13 +30,16 @@ from perception.model.boxes import (
     score_logits,
     to_be_turned,
 )
+from perception.ops.dense import fuses, working_dtype
+from perception.ops.perceptron import Perceptron
+from perception.ops.rows import Layer, multiplies_rows
 from perception.ops.surroundings import gather_surroundings
 from perception.types import Boxes3D, Frame
 
 POINT = 12  # numbers about a point, see `seen_from_faces`
 GEOMETRY = 12  # numbers about a box, beside the label it came with
 FIT = 7  # how it must change: shift along, across and up [m], stretch of three sides (logarithms), turn [rad]
-AT_ONCE = 16  # boxes
+AT_ONCE = 32  # boxes
 LEAST_M = 0.05  # a side that is shorter is taken to be so long
 NEWEST_S = 0.03  # points that are no older are the latest cloud's
 
@@ -87,15 +92,35 @@ class Placement(nn.Module):
         self.fit = nn.Linear(settings.hidden, FIT)
         self.facing = nn.Linear(settings.hidden, 1)
         self.kind = nn.Linear(settings.hidden, len(classes) + 1)  # the last is background
+        self._at_once: Callable[[torch.dtype], tuple[Perceptron, Perceptron]] | None = None
 
     def forward(self, points: Tensor, there: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """points (K, P, POINT), see `seen_from_faces`; there (K, P) bool; known (K, classes + GEOMETRY)
         -> (K, FIT); (K,), positive where the heading is right; (K, classes + 1), logits."""
+        dtype = working_dtype(known.dtype)
+        if self._at_once is not None and fuses(known) and multiplies_rows(dtype):
+            point, judge = self._at_once(dtype)
+            highest = point.highest(points[there], there.sum(dim=1))
+            fit, facing, kind = judge(torch.cat([highest, known], dim=1)).split([FIT, 1, len(self.classes) + 1], dim=1)
+            return fit, facing[:, 0], kind
         each = self.point(points[there])
         every = each.new_zeros(*there.shape, each.shape[1])  # no point's are below zero
         every[there] = each
         judged = self.judge(torch.cat([every.amax(dim=1), known], dim=1))
         return self.fit(judged), self.facing(judged)[:, 0], self.kind(judged)
+
+    def finalise(self) -> None:
+        """For weights that don't change any more, their norms folded in."""
+        point, judge = ([m for m in layers if isinstance(m, nn.Linear)] for layers in (self.point, self.judge))
+        said = [self.fit, self.facing, self.kind]
+        last = Layer(torch.cat([layer.weight for layer in said]), torch.cat([layer.bias for layer in said]))
+
+        @cache
+        def networks(dtype: torch.dtype) -> tuple[Perceptron, Perceptron]:
+            first, then = ([Layer(layer.weight, layer.bias) for layer in layers] for layers in (point, judge))
+            return Perceptron(first, True, dtype), Perceptron([*then, last], False, dtype)
+
+        self._at_once = networks
 
     @torch.inference_mode()
     def refine(self, frame: Frame, boxes: Boxes3D) -> Boxes3D:

@@ -3,7 +3,6 @@
 #include "bottleneck.h"
 
 #include <algorithm>
-#include <type_traits>
 
 #include "pack.h"
 #include "sparse.h"
@@ -14,8 +13,8 @@ namespace {
 
 using sparse::padded;
 using sparse::Products;
+using sparse::TOGETHER;
 
-constexpr int64_t TOGETHER = 48;  // pixels multiplied at once: a whole number of blocks of the products
 constexpr int64_t STRIP_BYTES = 512 << 10;  // of a wide strip: half a second-level cache
 
 // Everything of a block that stays the same, see bevfuse_bottleneck.
@@ -28,22 +27,6 @@ struct Weights {
     const float* narrow_bias;
     bool shortcut;
 };
-
-// products (count, cout padded) = rows (count, cin) @ weight.
-template <class T>
-void multiply(const Products<T>& by, const T* rows, int64_t count, const T* weight, int64_t cin, int64_t cout,
-              float* products) {
-    if constexpr (std::is_same_v<T, uint16_t>) {
-        if (by.tiles) return by.tiles->product(rows, count, weight, cin, cout, products);
-    }
-    static constexpr auto SAME = [] {
-        struct { int32_t sources[TOGETHER]; uint16_t targets[TOGETHER]; } same{};
-        for (int i = 0; i < TOGETHER; ++i) same.sources[i] = i, same.targets[i] = static_cast<uint16_t>(i);
-        return same;
-    }();
-    std::fill_n(products, count * cout, 0.0f);
-    by.multiply(rows, SAME.sources, SAME.targets, count, weight, cin, cout, products);
-}
 
 // Memory of a thread.
 template <class T>
@@ -66,8 +49,8 @@ void strip_of(const Shape& shape, const Weights<T>& weights, const Products<T>& 
     for (int64_t pixel = from * shape.width; pixel < last; pixel += TOGETHER) {
         const int64_t count = std::min(TOGETHER, last - pixel);
         if (weights.widen) {
-            multiply(by, inputs + pixel * shape.channels, count, weights.widen, shape.channels, shape.inner,
-                     own.products);
+            sparse::multiply_rows(by, inputs + pixel * shape.channels, count, weights.widen, shape.channels,
+                                  shape.inner, own.products);
             ways.widened(shape, own.products, weights.widen_bias, pixel, count, row, strip);
         } else {
             way.taken(shape, inputs, pixel, count, row, strip);
@@ -77,9 +60,10 @@ void strip_of(const Shape& shape, const Weights<T>& weights, const Products<T>& 
     way.convolved(shape, strip, rows, weights.convolve, weights.convolve_bias, own.convolved);
     for (int64_t pixel = 0, end = rows * shape.out_width; pixel < end; pixel += TOGETHER) {
         const int64_t count = std::min(TOGETHER, end - pixel), place = first * shape.out_width + pixel;
-        multiply(by, own.convolved + pixel * shape.inner, count, weights.narrow, shape.inner, stride, own.products);
-        way.narrowed(shape, own.products, stride, weights.narrow_bias, count,
-                     weights.shortcut ? inputs + place * shape.channels : nullptr,
+        sparse::multiply_rows(by, own.convolved + pixel * shape.inner, count, weights.narrow, shape.inner, stride,
+                              own.products);
+        way.narrowed(own.products, stride, shape.out_channels, weights.narrow_bias, count,
+                     weights.shortcut ? inputs + place * shape.channels : nullptr, false,
                      outputs + place * shape.out_channels);
     }
 }
@@ -117,33 +101,14 @@ int compute(const Shape& shape, const T* inputs, const Weights<T>& weights, cons
     return 0;
 }
 
-template <class T>
-void pack_as(const T* weight, int64_t cin, int64_t cout, T* packed) {
-    const auto by = sparse::products_of<T>();
-    sparse::pack(weight, {cin, 0, 1}, cin, padded(cin, by.depth), cout, sparse::kernels(), by.together, packed);
-}
-
 }  // namespace
 }  // namespace bevfuse::bottleneck
 
 using namespace bevfuse;
 using namespace bevfuse::bottleneck;
 
-// Elements of a packed matrix (cout, cin).
-BEVFUSE_EXPORT int64_t bevfuse_bottleneck_packed(int64_t cin, int64_t cout, int bf16) {
-    const int64_t depth = bf16 ? sparse::products_of<uint16_t>().depth : sparse::products_of<float>().depth;
-    return sparse::padded(cin, depth) * sparse::padded(cout, sparse::kernels().width);
-}
-
-// weight (cout, cin) -> packed, which begins at a cache line. bf16: cin even.
-BEVFUSE_EXPORT int bevfuse_bottleneck_pack(const void* weight, int64_t cin, int64_t cout, int bf16, void* packed) {
-    if (bf16) pack_as(static_cast<const uint16_t*>(weight), cin, cout, static_cast<uint16_t*>(packed));
-    else pack_as(static_cast<const float*>(weight), cin, cout, static_cast<float*>(packed));
-    return 0;
-}
-
 // inputs (N, H, W, channels) -> outputs (N, H', W', out_channels), both float, or both bf16 where this processor
-// multiplies it. The matrices are packed, `widen` may be null; all else is float.
+// multiplies it. The matrices are packed by bevfuse_rows_pack, `widen` may be null; all else is float.
 BEVFUSE_EXPORT int bevfuse_bottleneck(const Shape* shape, const void* inputs, int bf16, const void* widen,
                                       const float* widen_bias, const float* convolve, const float* convolve_bias,
                                       const void* narrow, const float* narrow_bias, int shortcut, void* outputs,

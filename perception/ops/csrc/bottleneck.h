@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "rows.h"
+
 namespace bevfuse::bottleneck {
 
 // Maps (count, height, width, channels) in memory. `inner`, the wide channels, are a multiple of 16.
@@ -38,14 +40,11 @@ using Taken = void (*)(const Shape& shape, const void* inputs, int64_t pixel, in
 // `rows` rows of outputs of a strip: (rows, out_width, inner), activated. weight (kernel * kernel, inner).
 using Convolved = void (*)(const Shape& shape, const Strip& strip, int64_t rows, const float* weight, const float* bias,
                            void* out);
-// Products (pixels, stride) with bias, and the residual if there is one -> (pixels, out_channels).
-using Narrowed = void (*)(const Shape& shape, const float* products, int64_t stride, const float* bias, int64_t count,
-                          const void* residual, void* out);
 
 struct Way {
     Taken taken;
     Convolved convolved;
-    Narrowed narrowed;
+    rows::Finished narrowed;
 };
 
 // Zeros at those places of a strip that lie outside the map.

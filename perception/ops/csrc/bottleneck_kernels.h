@@ -1,4 +1,5 @@
-// The inner loops of bottleneck.h, for the instruction set of the file that includes this behind blocks.h.
+// The inner loops of bottleneck.h, for the instruction set of the file that includes this behind blocks.h and
+// rows_kernels.h.
 
 INLINE Vector relu6(Vector value) {
     const Vector least{}, most = bottleneck::MOST - Vector{};
@@ -126,22 +127,8 @@ TARGET static void bottleneck_convolved(const bottleneck::Shape& shape, const bo
 }
 
 template <class Stored>
-TARGET static void bottleneck_narrowed(const bottleneck::Shape& shape, const float* products, int64_t stride,
-                                       const float* bias, int64_t count, const void* residual, void* out) {
-    const int64_t channels = shape.out_channels;
-    for (int64_t i = 0; i < count; ++i) {
-        for (int64_t c = 0; c < channels; c += WIDTH) {
-            const int64_t left = channels - c;
-            Vector sum = *reinterpret_cast<const Aligned*>(products + i * stride + c) + load(bias + c, left);
-            if (residual) sum += load(static_cast<const Stored*>(residual) + i * channels + c, left);
-            store(static_cast<Stored*>(out) + i * channels + c, sum, left);
-        }
-    }
-}
-
-template <class Stored>
 static constexpr bottleneck::Way bottleneck_way() {
-    return {bottleneck_taken<Stored>, bottleneck_convolved<Stored>, bottleneck_narrowed<Stored>};
+    return {bottleneck_taken<Stored>, bottleneck_convolved<Stored>, rows_finished<Stored>};
 }
 
 static constexpr bottleneck::Ways BOTTLENECK{bottleneck_cleared, bottleneck_widened, bottleneck_way<float>(), bottleneck_way<uint16_t>()};

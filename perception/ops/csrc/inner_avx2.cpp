@@ -13,13 +13,15 @@ namespace {
 #include "sparse_kernels.h"
 #include "attention_kernels.h"
 #include "winograd_kernels.h"
+#include "rows_kernels.h"
 #include "bottleneck_kernels.h"
+#include "straight_kernels.h"
 
 }  // namespace
 
 const Kernels& avx2_kernels() {
-    static const Kernels table{WIDTH,  WIDTH * VECTORS, multiply, nullptr,   outer,
-                               finish, find_pairs,      WINOGRAD, ATTENTION, BOTTLENECK};
+    static const Kernels table{WIDTH,      WIDTH * VECTORS, multiply, nullptr,   outer,      finish,
+                               find_pairs, WINOGRAD, ATTENTION, BOTTLENECK, ROWS_OF, STRAIGHT};
     return table;
 }
 

@@ -20,7 +20,9 @@ TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t co
 #include "sparse_kernels.h"
 #include "attention_kernels.h"
 #include "winograd_kernels.h"
+#include "rows_kernels.h"
 #include "bottleneck_kernels.h"
+#include "straight_kernels.h"
 
 // As in sparse_kernels.h, 16 voxels at a time. The lists are compressed in registers: to memory is slow on AMD's Zen 4.
 TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t count, int64_t depth,
@@ -48,8 +50,8 @@ TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t co
 }  // namespace
 
 const Kernels& avx512_kernels() {
-    static const Kernels table{WIDTH,  WIDTH * VECTORS, multiply, nullptr,   outer,
-                               finish, find_pairs,      WINOGRAD, ATTENTION, BOTTLENECK};
+    static const Kernels table{WIDTH,      WIDTH * VECTORS, multiply, nullptr,   outer,      finish,
+                               find_pairs, WINOGRAD, ATTENTION, BOTTLENECK, ROWS_OF, STRAIGHT};
     return table;
 }
 

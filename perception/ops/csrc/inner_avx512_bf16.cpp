@@ -18,7 +18,9 @@ TARGET static inline Halves narrowed(__m512 value) { return (Halves)_mm512_cvtne
 #include "blocks.h"
 #include "attention_kernels.h"
 #include "winograd_kernels.h"
+#include "rows_kernels.h"
 #include "bottleneck_kernels.h"
+#include "straight_kernels.h"
 
 struct Bf16Pair {
     typedef uint16_t Element;
@@ -47,6 +49,8 @@ const Kernels& avx512_bf16_kernels() {
         with_bf16.winograd = WINOGRAD;
         with_bf16.attention = ATTENTION;
         with_bf16.bottleneck = BOTTLENECK;
+        with_bf16.rows = ROWS_OF;
+        with_bf16.straight = STRAIGHT;
         return with_bf16;
     }();
     return table;

@@ -17,13 +17,15 @@ namespace {
 #include "sparse_kernels.h"
 #include "attention_kernels.h"
 #include "winograd_kernels.h"
+#include "rows_kernels.h"
 #include "bottleneck_kernels.h"
+#include "straight_kernels.h"
 
 }  // namespace
 
 const Kernels& baseline_kernels() {
-    static const Kernels table{WIDTH,  WIDTH * VECTORS, multiply, nullptr,   outer,
-                               finish, find_pairs,      WINOGRAD, ATTENTION, BOTTLENECK};
+    static const Kernels table{WIDTH,      WIDTH * VECTORS, multiply, nullptr,   outer,      finish,
+                               find_pairs, WINOGRAD, ATTENTION, BOTTLENECK, ROWS_OF, STRAIGHT};
     return table;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "sparse.h"
 
@@ -58,6 +59,25 @@ void pack(const T* weight, const Steps& steps, int64_t cin, int64_t depth, int64
         std::fill_n(to, (depth - cin) * width, T(0));
         to += (depth - cin) * width;
     }
+}
+
+constexpr int64_t TOGETHER = 48;  // rows multiplied at once: a whole number of blocks of the products
+
+// products (count, cout) = rows (count, cin) @ weight, for at most TOGETHER rows that follow each other, and cout padded.
+// Tiles are laid for cin.
+template <class T>
+void multiply_rows(const Products<T>& by, const T* rows, int64_t count, const T* weight, int64_t cin, int64_t cout,
+                   float* products) {
+    if constexpr (std::is_same_v<T, uint16_t>) {
+        if (by.tiles) return by.tiles->product(rows, count, weight, cin, cout, products);
+    }
+    static constexpr auto SAME = [] {
+        struct { int32_t sources[TOGETHER]; uint16_t targets[TOGETHER]; } same{};
+        for (int i = 0; i < TOGETHER; ++i) same.sources[i] = i, same.targets[i] = static_cast<uint16_t>(i);
+        return same;
+    }();
+    std::fill_n(products, count * cout, 0.0f);
+    by.multiply(rows, SAME.sources, SAME.targets, count, weight, cin, cout, products);
 }
 
 }  // namespace bevfuse::sparse

@@ -11,7 +11,9 @@
 #include "attention.h"
 #include "bottleneck.h"
 #include "isa.h"
+#include "rows.h"
 #include "sparse_index.h"
+#include "straight.h"
 #include "winograd.h"
 
 namespace bevfuse::sparse {
@@ -85,8 +87,8 @@ struct Tiles {
     void (*leave)(const void* before);  // leaves the tiles to others, such as oneDNN, as it found them
 };
 
-// The inner loops, compiled once for each instruction set; those of winograd.h, attention.h and bottleneck.h are here as
-// well, for they multiply by the same blocks.
+// The inner loops, compiled once for each instruction set; those of other headers are here as well, for they are
+// compiled with them and mostly multiply by the same blocks.
 //
 // Weights are packed by panels of at most `panel` output channels, a multiple of `width`: panel, input channel, output
 // channel. With bf16 two input channels stay together: panel, pair of input channels, output channel, which of the two.
@@ -109,6 +111,8 @@ struct Kernels {
     winograd::Ways winograd;
     attention::Ways attention;
     bottleneck::Ways bottleneck;
+    rows::Ways rows;
+    straight::Ways straight;
     Tiles tiles;
 };
 

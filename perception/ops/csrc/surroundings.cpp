@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "common.h"
-#include "squares.h"
+#include "rectangles.h"
 
 namespace bevfuse {
 namespace {
@@ -16,6 +16,10 @@ constexpr double OLDEST_S = 1e3;  // ages beyond are not believed, or a box's re
 // Numbers of a box, in the order of perception/ops/surroundings.py.
 struct Box {
     double x, y, z, cosine, sine, vx, vy, half_length, half_width, half_height, bottom;
+};
+
+struct Ages {
+    double youngest, oldest;
 };
 
 // A point in a box's axes, moved on as the box has since; whether it is inside.
@@ -33,15 +37,16 @@ inline bool place(const float* point, const Box& box, float* local) {
     return true;
 }
 
-// Rows of the points inside, ascending.
-inline void find(const float* points, const Squares& squares, const Box& box, double age, std::vector<int64_t>& rows) {
-    const double reach = std::hypot(box.half_length, box.half_width) + age * std::hypot(box.vx, box.vy);
-    float local[5];
-    rows.clear();
-    squares.around(box.x, box.y, reach, reach, [&](int64_t row) {
-        if (place(points + 5 * row, box, local)) rows.push_back(row);
-    });
-    std::sort(rows.begin(), rows.end());
+// Where a box's points were at such ages: the box, and how far it came meanwhile, along its length and across.
+inline Rectangle reach_of(const Box& box, const Ages& ages) {
+    const double middle = (ages.youngest + ages.oldest) / 2, half = (ages.oldest - ages.youngest) / 2;
+    return {box.x - box.vx * middle,
+            box.y - box.vy * middle,
+            box.cosine,
+            box.sine,
+            box.half_length + half * std::fabs(box.vx * box.cosine + box.vy * box.sine),
+            box.half_width + half * std::fabs(box.vy * box.cosine - box.vx * box.sine),
+            box.z + box.bottom};
 }
 
 // Those points, or as many as `most` of them, in the box's axes.
@@ -51,10 +56,14 @@ inline int64_t draw(const float* points, const std::vector<int64_t>& rows, const
     return count;
 }
 
-inline double oldest(const float* points, int64_t count) {
-    float age = 0;  // GCC 12 for aarch64 fails to vectorise this in double
-    for (int64_t i = 0; i < count; ++i) age = std::fmax(age, std::fabs(points[5 * i + 4]));
-    return std::fmin(static_cast<double>(age), OLDEST_S);
+inline Ages ages_of(const float* points, int64_t count) {
+    float youngest = 0, oldest = 0;  // GCC 12 for aarch64 fails to vectorise this in double
+    for (int64_t i = 0; i < count; ++i) {
+        const float age = points[5 * i + 4];
+        youngest = age < youngest ? age : youngest;  // what isn't a number is neither
+        oldest = age > oldest ? age : oldest;
+    }
+    return {std::fmax(youngest, -OLDEST_S), std::fmin(oldest, OLDEST_S)};
 }
 
 }  // namespace
@@ -65,16 +74,23 @@ inline double oldest(const float* points, int64_t count) {
 // is nowhere. Returns 1 where there is no memory for its work.
 BEVFUSE_EXPORT int bevfuse_surroundings(const float* points, int64_t count, const double* boxes, int64_t number,
                                         int64_t most, float* seen, int64_t* counts, int threads) try {
-    const bevfuse::Squares squares(points, count);
-    const double age = bevfuse::oldest(points, count);
+    const auto* all = reinterpret_cast<const bevfuse::Box*>(boxes);
+    const bevfuse::Ages ages = bevfuse::ages_of(points, count);
+    const bevfuse::Rectangles reached(number, [&](int64_t k) { return bevfuse::reach_of(all[k], ages); });
     std::atomic<bool> no_memory{false};  // an exception must not leave a thread
-    bevfuse::share(threads, number, 1, [&](int64_t first, int64_t end) {
+    // Every thread sees the whole cloud, and looks for points of its boxes.
+    bevfuse::share(threads, number, (number + threads - 1) / threads, [&](int64_t first, int64_t end) {
         try {
-            std::vector<int64_t> inside;
+            std::vector<std::vector<int64_t>> inside(end - first);
+            float local[5];
+            for (int64_t row = 0; row < count; ++row) {
+                const float* point = points + 5 * row;
+                reached.under(point, [&](int64_t k) {
+                    if (k >= first && k < end && bevfuse::place(point, all[k], local)) inside[k - first].push_back(row);
+                });
+            }
             for (int64_t k = first; k < end; ++k) {
-                const auto& box = reinterpret_cast<const bevfuse::Box*>(boxes)[k];
-                bevfuse::find(points, squares, box, age, inside);
-                counts[k] = bevfuse::draw(points, inside, box, most, seen + k * most * 5);
+                counts[k] = bevfuse::draw(points, inside[k - first], all[k], most, seen + k * most * 5);
             }
         } catch (const std::bad_alloc&) {
             no_memory = true;

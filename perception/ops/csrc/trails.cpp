@@ -4,7 +4,7 @@
 #include <new>
 
 #include "common.h"
-#include "squares.h"
+#include "rectangles.h"
 
 namespace bevfuse {
 namespace {
@@ -41,15 +41,16 @@ BEVFUSE_EXPORT int bevfuse_trails(const float* points, int64_t count, const doub
                                   const double* numbers, int64_t spans, int64_t layers, int64_t cells, uint8_t* counts,
                                   int threads) try {
     const bevfuse::Layout layout{numbers[0], numbers[1], numbers[2], numbers[3], spans, layers, cells};
-    const bevfuse::Squares squares(points, count);
-    bevfuse::share(threads, number, 1, [&](int64_t first, int64_t end) {
-        for (int64_t w = first; w < end; ++w) {
-            const double* way = ways + 8 * w;
-            const double c = std::fabs(way[4]), s = std::fabs(way[5]);
-            const double reach_x = c * way[7] + s * way[6], reach_y = s * way[7] + c * way[6];
-            uint8_t* trail = counts + w * spans * layers * cells;
-            squares.around(way[0], way[1], reach_x, reach_y, [&](int64_t row) {
-                bevfuse::count_point(points + 5 * row, way, layout, trail);
+    const bevfuse::Rectangles all(number, [&](int64_t w) {
+        const double* way = ways + 8 * w;
+        return bevfuse::Rectangle{way[0], way[1], way[4], way[5], way[7], way[6], way[2] + layout.above_m};
+    });
+    // Every thread sees the whole cloud, and counts on its ways.
+    bevfuse::share(threads, number, (number + threads - 1) / threads, [&](int64_t first, int64_t end) {
+        for (const float* point = points; point < points + 5 * count; point += 5) {
+            all.under(point, [&](int64_t w) {
+                if (w < first || w >= end) return;
+                bevfuse::count_point(point, ways + 8 * w, layout, counts + w * spans * layers * cells);
             });
         }
     });

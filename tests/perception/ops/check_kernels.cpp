@@ -43,8 +43,8 @@ int64_t bevfuse_winograd_padded(int64_t);
 int bevfuse_winograd_pack(const void*, int64_t, int64_t, int64_t, int, void*);
 int bevfuse_winograd_convolve(const bevfuse::winograd::Maps*, const void*, const void*, int,
                               const bevfuse::winograd::Epilogue*, void*, int);
-int64_t bevfuse_bottleneck_packed(int64_t, int64_t, int);
-int bevfuse_bottleneck_pack(const void*, int64_t, int64_t, int, void*);
+int64_t bevfuse_rows_packed(int64_t, int64_t, int);
+int bevfuse_rows_pack(const void*, int64_t, int64_t, int, void*);
 int bevfuse_bottleneck(const bevfuse::bottleneck::Shape*, const void*, int, const void*, const float*, const float*,
                        const float*, const void*, const float*, int, void*, int);
 int bevfuse_window_attention(const bevfuse::attention::Windows*, const void*, const void*, int, void*, int);
@@ -381,9 +381,9 @@ void check_bottleneck(int seed) {
     const Floats taps = random.floats(9 * WIDE), narrow = random.floats(OUT * WIDE);
     const Floats biases[] = {random.floats(WIDE), random.floats(WIDE), random.floats(OUT)};
     const auto packed = [](const Floats& weight, int64_t cin, int64_t cout) {
-        const int64_t bytes = bevfuse_bottleneck_packed(cin, cout, 0) * static_cast<int64_t>(sizeof(float));
+        const int64_t bytes = bevfuse_rows_packed(cin, cout, 0) * static_cast<int64_t>(sizeof(float));
         float* to = static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
-        bevfuse_bottleneck_pack(weight.data(), cin, cout, 0, to);
+        bevfuse_rows_pack(weight.data(), cin, cout, 0, to);
         return to;
     };
     float *first = packed(widen, IN, WIDE), *last = packed(narrow, WIDE, OUT);

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from calibration.errors import InputError
 from perception.model.image_backbones.efficientnet_lite import Settings
 from perception.model.inference import for_inference
-from perception.ops.bottleneck import Bottleneck, Layer, computes_bottlenecks
+from perception.ops.bottleneck import Bottleneck
+from perception.ops.rows import Layer, multiplies_rows
 
 OFF = {torch.float32: 3e-6, torch.bfloat16: 1e-2}  # relative root mean square
 
@@ -32,7 +33,7 @@ def made(
     stride: int = 1,
     widened: bool = True,
 ) -> Bottleneck:
-    if not computes_bottlenecks(dtype):
+    if not multiplies_rows(dtype):
         pytest.skip(f"no kernels for {dtype} here")
     channels = channels if widened else inner
     widen = Layer(numbers(inner, channels, 1, 1, seed=1) / channels**0.5, numbers(inner, seed=2)) if widened else None
@@ -118,7 +119,7 @@ def test_other_maps_are_refused(x):
 
 @pytest.mark.parametrize("dtype", OFF, ids=str)
 def test_a_backbone_made_ready_sees_what_it_saw_before(dtype):
-    if not computes_bottlenecks(dtype):
+    if not multiplies_rows(dtype):
         pytest.skip(f"no kernels for {dtype} here")
     torch.manual_seed(0)
     backbone, images = Settings().build().eval(), numbers(2, 3, 64, 96)
@@ -138,7 +139,7 @@ def test_a_backbone_made_ready_sees_what_it_saw_before(dtype):
 
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "avx512_bf16"])
 def test_lesser_processors_compute_the_same(isa):
-    if not computes_bottlenecks(torch.float32):
+    if not multiplies_rows(torch.float32):
         pytest.skip("no kernels here")
     chosen = "all_at_once or by_strips or made_ready"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, __file__]

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import InputError
-from perception.ops.trails import WAY, Layout, count_trails, count_trails_torch
+from perception.ops.trails import (
+    WAY,
+    Layout,
+    count_trails,
+    count_trails_torch,
+    straightened,
+    straightened_rows,
+)
 
 LAYOUT = Layout(spans=5, span_s=0.05, layers=2, cells=40, cell_m=0.25, above_m=0.25, over_m=0.2)
 
@@ -102,3 +109,48 @@ def test_threads_change_nothing() -> None:
 def test_other_shapes_and_types_are_refused(points: torch.Tensor, ways: torch.Tensor, layout: Layout) -> None:
     with pytest.raises(InputError):
         count_trails(points, ways, layout)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    count=st.integers(0, 5),
+    layers=st.integers(1, 3),
+    bins=st.integers(1, 20),
+    cells=st.integers(4, 60).map(lambda half: 2 * half),
+    known=st.integers(0, 19),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_rows_of_straightened_trails_are_those_of_torch(seed, count, layers, bins, cells, known, dtype) -> None:
+    rng = np.random.default_rng(seed)
+    layout = Layout(6, 0.05, layers, cells, 0.125, 0.25, 0.2)
+    trails = torch.from_numpy(
+        rng.poisson(rng.choice([0.1, 3, 60]), (count, *layout.shape)).clip(0, 255).astype(np.uint8)
+    )
+    halves = torch.from_numpy(rng.uniform(0.5, 8, count).astype(np.float32))
+    speeds, about = torch.arange(-9, 10) * 1.5, torch.from_numpy(rng.normal(size=(count, known)).astype(np.float32))
+    sizes = speeds.abs() / 10
+    rows = straightened_rows(trails, halves, speeds, about.to(dtype), sizes, layout, bins)
+    width = layout.shape[0] * bins
+    assert rows.dtype == dtype
+    assert rows.shape == (count, 19, width + known + 1 + (width + known + 1) % 2)
+    straight = straightened(trails, halves, speeds, layout, bins)
+    off = 1e-2 if dtype == torch.bfloat16 else 1e-3  # where a count of 1 / cell is cut at 1e-5 of a cell elsewhere
+    torch.testing.assert_close(rows[..., :width].float(), straight, atol=off, rtol=off)
+    assert torch.equal(rows[..., width : width + known], about.to(dtype)[:, None].expand(-1, 19, -1))
+    assert torch.equal(rows[..., width + known], sizes.to(dtype).expand(count, -1))
+    assert not rows[..., width + known + 1 :].any()
+
+
+def test_other_trails_are_refused() -> None:
+    trails, three, speeds = torch.zeros(3, *LAYOUT.shape, dtype=torch.uint8), torch.zeros(3), torch.zeros(4)
+    for wrong in (
+        (trails.float(), three, speeds, three[:, None], speeds),
+        (trails[:, :, 1:], three, speeds, three[:, None], speeds),
+        (trails, three[1:], speeds, three[:, None], speeds),
+        (trails, three, speeds.double(), three[:, None], speeds),
+        (trails, three, speeds, three, speeds),
+        (trails, three, speeds, three[:, None], speeds[1:]),
+    ):
+        with pytest.raises(InputError):
+            straightened_rows(*wrong, LAYOUT, 5)

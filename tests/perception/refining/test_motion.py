@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from calibration.errors import InputError
 from perception.config import parse_config
+from perception.model.inference import for_inference
 from perception.model.refiners.motion import (
     ABOVE_M,
     OVER_M,
@@ -20,11 +21,12 @@ from perception.model.refiners.motion import (
     Settings,
     known_of,
     likeliest,
-    straightened,
+    seen_to,
     trails_of,
     ways_of,
 )
 from perception.nuscenes import CLASS_NAMES
+from perception.ops.trails import straightened
 from perception.refining.motion import Course, Lessons, Training, lessons_of
 from perception.refining.train import train_refiner
 from perception.types import Boxes3D, Frame, PointCloud, Truth
@@ -137,7 +139,7 @@ def test_a_trail_straightened_at_its_own_speed_is_the_same_at_every_age() -> Non
     trails = torch.from_numpy(trails_of(frame.cloud.points, boxes, ways, TINY)).float()
     speeds = torch.arange(-12, 13.0)
     lengths = torch.from_numpy(ways.lengths).float()
-    straight = straightened(trails, lengths, speeds, TINY).expm1().unflatten(2, (10, 12))
+    straight = straightened(trails, seen_to(lengths), speeds, TINY.layout, TINY.bins).expm1().unflatten(2, (10, 12))
     changes = straight.std(dim=2).sum(dim=2)
     own = (boxes.velocities[ways.rows] * np.stack([np.cos(ways.angles), np.sin(ways.angles)], axis=1)).sum(axis=1)
     assert np.abs(speeds[changes.argmin(dim=1)].numpy() - own).max() <= 1.0
@@ -204,7 +206,7 @@ def test_a_shown_thing_goes_at_the_speed_it_is_said_to() -> None:
     rows = np.arange(len(taught))
     trails, lengths, _, aim = course._shown(rows, anywhere=False, rng=np.random.default_rng(0))
     speeds = torch.arange(-12, 13.0)
-    straight = straightened(trails, lengths, speeds, TINY).expm1().unflatten(2, (10, 12))
+    straight = straightened(trails, seen_to(lengths), speeds, TINY.layout, TINY.bins).expm1().unflatten(2, (10, 12))
     best = speeds[straight.std(dim=2).sum(dim=2).argmin(dim=1)]
     assert (best - aim).abs().median() < 0.6
 
@@ -243,3 +245,17 @@ def test_settings_that_contradict_are_refused() -> None:
     data["refiners"] = [{"name": "motion"}, {"name": "motion"}]
     with pytest.raises(InputError, match="once"):
         parse_config(data)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_made_ready_it_says_what_it_said_before(dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(0)
+    boxes, motion = cars(rng), refiner()
+    ways = ways_of(boxes, TINY)
+    trails = trails_of(frame_of(boxes, rng).cloud.points, boxes, ways, TINY)
+    lengths, known = torch.from_numpy(ways.lengths).float(), torch.from_numpy(known_of(boxes, ways, trails))
+    given = (torch.from_numpy(trails), lengths, known, motion.speeds(False))
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        before, after = motion(*given).float(), for_inference(motion)(*given)
+    off = 1e-5 if dtype == torch.float32 else 0.03
+    torch.testing.assert_close(after, before, atol=off, rtol=off)

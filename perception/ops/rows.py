@@ -1,0 +1,45 @@
+"""Matrices for kernels that pass rows of numbers through several of them at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from perception.ops import native
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A matrix (out, in), or a convolution's weight (out, in / groups, k, k), and its bias (out,)."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+def multiplies_rows(dtype: torch.dtype) -> bool:
+    """Whether the kernels are there, and multiply numbers of this type."""
+    if dtype not in (torch.float32, torch.bfloat16) or native.library() is None:
+        return False
+    return dtype == torch.float32 or bool(native.count_of("bevfuse_sparse_has_bf16"))
+
+
+def packed(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """A matrix (out, in), or a convolution's of one pixel, in the order of the inner loops; in is even."""
+    bf16, matrix = int(dtype == torch.bfloat16), weight.detach().flatten(1).to(dtype).contiguous()
+    cout, cin = map(native.integer, matrix.shape)
+    numbers = native.at_cache_line(native.count_of("bevfuse_rows_packed", cin, cout, bf16), dtype)
+    native.run("bevfuse_rows_pack", native.pointer(matrix), cin, cout, bf16, native.pointer(numbers))
+    return numbers
+
+
+def even(width: int) -> int:
+    """The next even number: bfloat16 is multiplied by pairs."""
+    return width + width % 2
+
+
+def evened(rows: Tensor) -> Tensor:
+    """Rows (..., width) with a zero more where the width is odd."""
+    return F.pad(rows, (0, 1)) if rows.shape[-1] % 2 else rows
