@@ -18,7 +18,6 @@ from perception.model.refiners.placement import (
     Placement,
     Settings,
     fitted,
-    known_of,
     seen_from_faces,
     surroundings_of,
 )
