@@ -12,6 +12,7 @@ from PIL import Image
 
 from perception.config import DetectorConfig, GridSettings, ImageSettings
 from perception.model.batch import Batch
+from perception.ops.voxelize import points_inside
 from perception.types import POINT_COLUMNS, CameraImage, Frame, PointCloud
 
 
@@ -54,10 +55,7 @@ def points_in_range(cloud: PointCloud | None, grid: GridSettings) -> np.ndarray:
     """The points (N, 5) strictly inside the detection range; none where there is no cloud."""
     if cloud is None:
         return np.zeros((0, len(POINT_COLUMNS)), np.float32)
-    inside = np.ones(len(cloud.points), bool)
-    for column, low, high in zip(cloud.points[:, :3].T, np.float32(grid.lower), np.float32(grid.upper), strict=True):
-        inside &= (column > low) & (column < high)  # a column at a time: five times as fast as rows of three
-    return cloud.points.compress(inside, axis=0)  # four times as fast as [inside]
+    return points_inside(torch.from_numpy(cloud.points), grid.lower, grid.upper).numpy()
 
 
 def rectified(camera: CameraImage) -> CameraImage:

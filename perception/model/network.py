@@ -168,15 +168,4 @@ class LidarBranch(nn.Module):
         And its frame, x, y, z (V, 4) int64.
         """
         grid, limits = self.voxel_grid, (self.points.max_points_per_voxel, self.points.max_voxels)
-        clouds = [with_age_spans(cloud, self.points.age_edges_s) for cloud in batch.clouds]
-        return voxelize_batch(clouds, grid.lower, grid.voxel, grid.size, *limits)
-
-
-def with_age_spans(points: Tensor, edges: tuple[float, ...]) -> Tensor:
-    """Points (N, 5), and behind them 1 in the column of the span that holds their age, 0 in the others."""
-    if not edges:
-        return points
-    ages = points[:, POINT_COLUMNS.index("age")].contiguous()
-    span = torch.bucketize(ages, points.new_tensor(edges))
-    shares = points.new_zeros(len(points), len(edges) + 1).scatter_(1, span[:, None], 1)
-    return torch.cat([points, shares], dim=1)
+        return voxelize_batch(batch.clouds, grid.lower, grid.voxel, grid.size, *limits, self.points.age_edges_s)

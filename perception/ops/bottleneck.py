@@ -49,7 +49,7 @@ class Bottleneck:
             raise InputError("layers of a bottleneck", "as many channels out as go in next", f"{got}, stride {stride}")
         self._compiled = multiplies_rows(dtype) and self.inner % WIDE_STEP == 0 and self.channels % 2 == 0
         if self._compiled:
-            self._widen = None if widen is None else packed(widen.weight, dtype)
+            self._widen = None if widen is None else packed(widen.weight, dtype, grouped=True)
             self._convolve = convolve.weight.detach().float().flatten(1).T.contiguous()
             self._narrow = packed(narrow.weight, dtype)
             self._biases = [

@@ -55,6 +55,12 @@ def _named(path: str) -> ctypes.CDLL:
         raise InputError("BEVFUSE_KERNELS", "off or the path of the kernels' library", f"{path}: {error}") from None
 
 
+@cache
+def multiplies_bf16() -> bool:
+    """Whether the kernels, which are there, multiply bfloat16 on this processor."""
+    return bool(count_of("bevfuse_sparse_has_bf16"))
+
+
 def runs_on(*tensors: Tensor) -> bool:
     """Whether the kernels are there and take these: float32 numbers on a CPU."""
     return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors) and library() is not None

@@ -23,15 +23,18 @@ def multiplies_rows(dtype: torch.dtype) -> bool:
     """Whether the kernels are there, and multiply numbers of this type."""
     if dtype not in (torch.float32, torch.bfloat16) or native.library() is None:
         return False
-    return dtype == torch.float32 or bool(native.count_of("bevfuse_sparse_has_bf16"))
+    return dtype == torch.float32 or native.multiplies_bf16()
 
 
-def packed(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """A matrix (out, in), or a convolution's of one pixel, in the order of the inner loops; in is even."""
+def packed(weight: Tensor, dtype: torch.dtype, grouped: bool = False) -> Tensor:
+    """A matrix (out, in), or a convolution's of one pixel, in the order of the inner loops; in is even.
+
+    Grouped, its products are made for some columns after the others.
+    """
     bf16, matrix = int(dtype == torch.bfloat16), weight.detach().flatten(1).to(dtype).contiguous()
     cout, cin = map(native.integer, matrix.shape)
     numbers = native.at_cache_line(native.count_of("bevfuse_rows_packed", cin, cout, bf16), dtype)
-    native.run("bevfuse_rows_pack", native.pointer(matrix), cin, cout, bf16, native.pointer(numbers))
+    native.run("bevfuse_rows_pack", native.pointer(matrix), cin, cout, bf16, int(grouped), native.pointer(numbers))
     return numbers
 
 

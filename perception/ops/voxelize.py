@@ -21,12 +21,14 @@ def voxelize(
     size: tuple[int, int, int],
     max_points: int | None = None,
     max_voxels: int | None = None,
+    edges: tuple[float, ...] = (),
 ) -> tuple[Tensor, Tensor]:
     """Average the points of each voxel.
 
     points (N, >= 3) float32, x, y, z first; `size` counts the voxels along x, y, z from `lower`. With `max_points`,
     only the first so many of a voxel count, and with `max_voxels`, only the voxels whose first point comes first (hard
     voxelisation, Zhou and Tuzel, VoxelNet, CVPR 2018); without, all do (dynamic voxelisation, Zhou et al., CoRL 2019).
+    With `edges`, ascending, columns more say what share of a voxel's points is in each span of the last column.
     Returns features (V, C) and coordinates (V, 3) int64, voxels in the order of their first point; points outside are
     ignored, those with a NaN too. On a CPU the same input gives the same result, whatever the number of threads; on a
     GPU sums may differ in the last bit. Raises InputError for what is no such tensor, and for a grid without voxels or
@@ -35,7 +37,7 @@ def voxelize(
     _require_points(points)
     _require_grid(size)
     do = _voxelize_native if native.runs_on(points) and not points.requires_grad else voxelize_torch
-    return do(points, lower, voxel, size, max_points, max_voxels)
+    return do(points, lower, voxel, size, max_points, max_voxels, edges)
 
 
 def voxelize_torch(
@@ -45,8 +47,10 @@ def voxelize_torch(
     size: tuple[int, int, int],
     max_points: int | None = None,
     max_voxels: int | None = None,
+    edges: tuple[float, ...] = (),
 ) -> tuple[Tensor, Tensor]:
     """The same in plain torch, anywhere."""
+    points = with_spans(points, edges)
     cells = torch.floor((points[:, :3] - points.new_tensor(lower)) / points.new_tensor(voxel)).long()
     inside = ((cells >= 0) & (cells < cells.new_tensor(size))).all(dim=1)
     points, cells = points[inside], cells[inside]
@@ -75,6 +79,7 @@ def _voxelize_native(
     size: tuple[int, int, int],
     max_points: int | None,
     max_voxels: int | None,
+    edges: tuple[float, ...],
 ) -> tuple[Tensor, Tensor]:
     """The same by csrc/voxelize.cpp: points are numbered through a hash table, then summed in their order."""
     points, (count, columns) = points.contiguous(), points.shape
@@ -89,11 +94,36 @@ def _voxelize_native(
     numbering = (native.integer(most), native.pointer(table), native.integer(entries))
     arrays = map(native.pointer, (voxel_of, keys_of_voxels))
     found = native.count_of("bevfuse_number_voxels", native.pointer(keys), shape[0], *numbering, *arrays)
-    means, counts = points.new_zeros(found, columns), torch.zeros(found, dtype=torch.int32)
+    wide = columns + (len(edges) + 1 if edges else 0)
+    means, counts = points.new_zeros(found, wide), torch.zeros(found, dtype=torch.int32)
+    bounds = points.new_tensor(edges)
     limits = (native.integer(found), native.integer(LARGEST if max_points is None else max_points))
+    spans = (native.pointer(bounds), native.integer(len(edges)))
     results = map(native.pointer, (means, counts))
-    native.run("bevfuse_voxel_means", native.pointer(points), *shape, native.pointer(voxel_of), *limits, *results)
+    native.run(
+        "bevfuse_voxel_means", native.pointer(points), *shape, native.pointer(voxel_of), *limits, *spans, *results
+    )
     return means, _unravel(keys_of_voxels[:found], size)
+
+
+def with_spans(points: Tensor, edges: tuple[float, ...]) -> Tensor:
+    """Points (N, C), and behind them 1 in the column of the span that holds their last number, 0 in the others."""
+    if not edges:
+        return points
+    span = torch.bucketize(points[:, -1].contiguous(), points.new_tensor(edges))
+    shares = points.new_zeros(len(points), len(edges) + 1).scatter_(1, span[:, None], 1)
+    return torch.cat([points, shares], dim=1)
+
+
+def points_inside(points: Tensor, lower: tuple[float, float, float], upper: tuple[float, float, float]) -> Tensor:
+    """The points (N, C), x, y, z first, that are strictly inside the bounds, in their order."""
+    if not native.runs_on(points):
+        xyz = points[:, :3]
+        return points[((xyz > points.new_tensor(lower)) & (xyz < points.new_tensor(upper))).all(dim=1)]
+    points, (count, columns) = points.contiguous(), points.shape
+    low, high, inside = points.new_tensor(lower), points.new_tensor(upper), torch.empty_like(points)
+    sizes, arrays = map(native.integer, (count, columns)), map(native.pointer, (low, high, inside))
+    return inside[: native.count_of("bevfuse_points_inside", native.pointer(points), *sizes, *arrays)]
 
 
 def _require_points(points: Tensor) -> None:
@@ -115,6 +145,7 @@ def voxelize_batch(
     size: tuple[int, int, int],
     max_points: int | None = None,
     max_voxels: int | None = None,
+    edges: tuple[float, ...] = (),
 ) -> tuple[Tensor, Tensor]:
     """The voxels of B clouds (N_b, C), each as of `voxelize` -> features (V, C), coordinates (V, 4): frame, x, y, z.
 
@@ -123,10 +154,10 @@ def voxelize_batch(
     """
     _require_grid(size, len(clouds))
     if clouds[0].device.type == "cuda" and max_points is None and max_voxels is None:
-        return _means_at_once(clouds, lower, voxel, size)
+        return _means_at_once([with_spans(cloud, edges) for cloud in clouds], lower, voxel, size)
     features, coordinates = [], []
     for frame, cloud in enumerate(clouds):
-        means, cells = voxelize(cloud, lower, voxel, size, max_points, max_voxels)
+        means, cells = voxelize(cloud, lower, voxel, size, max_points, max_voxels, edges)
         features.append(means)
         coordinates.append(torch.cat([cells.new_full((len(cells), 1), frame), cells], dim=1))
     return torch.cat(features), torch.cat(coordinates)

@@ -69,7 +69,7 @@ def computes_winograd(dtype: torch.dtype) -> bool:
     """Whether the kernels are there, and multiply numbers of this type."""
     if dtype not in TILES or native.library() is None:
         return False
-    return dtype == torch.float32 or bool(native.count_of("bevfuse_sparse_has_bf16"))
+    return dtype == torch.float32 or native.multiplies_bf16()
 
 
 class WinogradConvolution:

@@ -20,9 +20,11 @@ from perception.config import Settings as BaseSettings
 from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
 from perception.ops.bottleneck import Bottleneck
 from perception.ops.dense import fuses, working_dtype
+from perception.ops.pixels import PixelConvolution, normalised
 from perception.ops.rows import Layer, multiplies_rows
 
 STEM = 32
+Colour = tuple[float, float, float]
 
 
 class Stage(NamedTuple):
@@ -82,8 +84,24 @@ class EfficientNetLite(nn.Module):
         self.out_channels = [used[i].channels for i in settings.out_stages]
         self.strides = [strides[i] for i in settings.out_stages]
 
+        self._of_pixels: Callable[[Colour, Colour, torch.dtype], PixelConvolution] | None = None
+
     def forward(self, images: Tensor) -> list[Tensor]:
-        features = self.stem(images)
+        return self._through_stages(self.stem(images))
+
+    def of_pixels(self, images: Tensor, mean: Colour, std: Colour) -> list[Tensor]:
+        """The same for images as they are decoded, (N, H, W, 3) uint8, and what they are to be normalised by."""
+        dtype = working_dtype(self.stem[0].weight.dtype)
+        if self._of_pixels is None or images.device.type != "cpu" or not multiplies_rows(dtype):
+            return self(normalised(images, mean, std))
+        return self._through_stages(self._of_pixels(mean, std, dtype)(images))
+
+    def finalise(self) -> None:
+        """For weights that don't change any more, their norms folded in."""
+        layer, stride = Layer(self.stem[0].weight, self.stem[0].bias), self.stem[0].stride[0]
+        self._of_pixels = cache(partial(PixelConvolution, layer, stride))
+
+    def _through_stages(self, features: Tensor) -> list[Tensor]:
         outputs = []
         for i, stage in enumerate(self.stages):
             features = stage(features)

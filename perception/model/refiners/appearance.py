@@ -32,6 +32,7 @@ from perception.model.boxes import (
 )
 from perception.model.image_backbones.efficientnet_lite import Settings as BackboneSettings
 from perception.nuscenes import CAMERAS
+from perception.ops import pixels
 from perception.types import Boxes3D, Frame
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet, RGB, 0-255
@@ -95,6 +96,10 @@ class Appearance(nn.Module):
         """What the image network says of views (K, 3, S, S): (K, hidden)."""
         return self.look(self.backbone(views)[0].flatten(1))
 
+    def seen_in(self, images: Tensor) -> Tensor:
+        """The same of views (K, S, S, 3) uint8."""
+        return self.look(self.backbone.of_pixels(images, MEAN, STD)[0].flatten(1))
+
     def opinion(self, seen: Tensor, known: Tensor, heading: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The rest of `forward`, which costs next to nothing."""
         judged = self.judge(torch.cat([seen, known], dim=1))
@@ -131,7 +136,7 @@ class Appearance(nn.Module):
         _, first, same = np.unique(geometry, axis=0, return_index=True, return_inverse=True)
         images = looks.images[first]
         parts = [filled_up(images[start : start + AT_ONCE]) for start in range(0, len(images), AT_ONCE)]
-        seen = torch.cat([self.seen(normalised(torch.from_numpy(part).to(device))) for part in parts])
+        seen = torch.cat([self.seen_in(torch.from_numpy(part).to(device)) for part in parts])
         kind, facing, place = self.opinion(seen[torch.from_numpy(same.reshape(-1)).to(device)], known, heading)
         return tuple(values.float().cpu().numpy() for values in (kind.float().softmax(dim=1), facing, place))
 
@@ -198,5 +203,4 @@ def filled_up(images: np.ndarray) -> np.ndarray:
 
 def normalised(images: Tensor) -> Tensor:
     """Views (K, S, S, 3) uint8 -> (K, 3, S, S) float32."""
-    mean, std = (images.new_tensor(values, dtype=torch.float32) for values in (MEAN, STD))
-    return ((images.float() - mean) / std).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    return pixels.normalised(images, MEAN, STD)

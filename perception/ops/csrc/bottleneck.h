@@ -25,30 +25,31 @@ struct Shape {
 
 constexpr float MOST = 6.0f;  // of the activation, ReLU6
 
-// A strip of a wide map: a plane for each vector of channels, (vectors, rows, columns, floats of a vector).
+// A strip of a group of wide channels: a plane for each vector of them, (vectors, rows, columns, floats of a vector).
 struct Strip {
     float* wide;
     int64_t rows, columns;
 };
 
-// Inputs or products for some pixels, to their places in a strip whose first row is `row` of the map, which may lie
-// above it. Products, (pixels, inner) with the bias to be added, are activated; inputs are taken as they are.
-using Widened = void (*)(const Shape& shape, const float* products, const float* bias, int64_t pixel, int64_t count,
-                         int64_t row, const Strip& strip);
-using Taken = void (*)(const Shape& shape, const void* inputs, int64_t pixel, int64_t count, int64_t row,
-                       const Strip& strip);
-// `rows` rows of outputs of a strip: (rows, out_width, inner), activated. weight (kernel * kernel, inner).
-using Convolved = void (*)(const Shape& shape, const Strip& strip, int64_t rows, const float* weight, const float* bias,
-                           void* out);
+// All for a group of `channels`, and a strip whose first row is `row` of the map, which may lie above it.
+
+// Zeros at the places outside the map.
+using Cleared = void (*)(const Shape& shape, int64_t channels, int64_t row, const Strip& strip);
+// Products (count, channels) for pixels from `pixel` of the map on, with the bias added and activated, to their places.
+using Widened = void (*)(const Shape& shape, const float* products, int64_t channels, const float* bias, int64_t pixel,
+                         int64_t count, int64_t row, const Strip& strip);
+// The map's own pixels, (height * width, inner) from the group on, as they are.
+using Taken = void (*)(const Shape& shape, const void* inputs, int64_t channels, int64_t pixel, int64_t count,
+                       int64_t row, const Strip& strip);
+// `rows` rows of outputs, activated: (rows, out_width, inner) from the group on, as is weight (kernel * kernel, inner).
+using Convolved = void (*)(const Shape& shape, const Strip& strip, int64_t channels, int64_t rows, const float* weight,
+                           const float* bias, void* out);
 
 struct Way {
     Taken taken;
     Convolved convolved;
     rows::Finished narrowed;
 };
-
-// Zeros at those places of a strip that lie outside the map.
-using Cleared = void (*)(const Shape& shape, int64_t row, const Strip& strip);
 
 struct Ways {
     Cleared cleared;

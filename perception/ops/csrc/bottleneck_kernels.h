@@ -19,10 +19,11 @@ INLINE void each_run(const bottleneck::Shape& shape, int64_t pixel, int64_t coun
     }
 }
 
-TARGET static void bottleneck_cleared(const bottleneck::Shape& shape, int64_t row, const bottleneck::Strip& strip) {
+TARGET static void bottleneck_cleared(const bottleneck::Shape& shape, int64_t channels, int64_t row,
+                                      const bottleneck::Strip& strip) {
     const int64_t right = shape.left + shape.width;
     float* to = strip.wide;
-    for (int64_t c = 0; c < shape.inner; c += WIDTH) {
+    for (int64_t c = 0; c < channels; c += WIDTH) {
         for (int64_t y = row; y < row + strip.rows; ++y, to += strip.columns * WIDTH) {
             const bool inside = y >= 0 && y < shape.height;
             for (int64_t x = 0; x < (inside ? shape.left : strip.columns) * WIDTH; ++x) to[x] = 0;
@@ -31,15 +32,16 @@ TARGET static void bottleneck_cleared(const bottleneck::Shape& shape, int64_t ro
     }
 }
 
-TARGET static void bottleneck_widened(const bottleneck::Shape& shape, const float* products, const float* bias,
-                                      int64_t pixel, int64_t count, int64_t row, const bottleneck::Strip& strip) {
+TARGET static void bottleneck_widened(const bottleneck::Shape& shape, const float* products, int64_t channels,
+                                      const float* bias, int64_t pixel, int64_t count, int64_t row,
+                                      const bottleneck::Strip& strip) {
     const int64_t plane = strip.rows * strip.columns * WIDTH;
     each_run(shape, pixel, count, row, strip, [&](int64_t first, int64_t n, float* to) TARGET {
-        for (int64_t c = 0; c < shape.inner; c += WIDTH, to += plane) {
-            const float* from = products + first * shape.inner + c;
+        for (int64_t c = 0; c < channels; c += WIDTH, to += plane) {
+            const float* from = products + first * channels + c;
             const Vector start = load(bias + c, WIDTH);
             for (int64_t i = 0; i < n; ++i) {
-                const Vector product = *reinterpret_cast<const Aligned*>(from + i * shape.inner);
+                const Vector product = *reinterpret_cast<const Aligned*>(from + i * channels);
                 reinterpret_cast<Aligned*>(to)[i] = relu6(product + start);
             }
         }
@@ -47,11 +49,11 @@ TARGET static void bottleneck_widened(const bottleneck::Shape& shape, const floa
 }
 
 template <class Stored>
-TARGET static void bottleneck_taken(const bottleneck::Shape& shape, const void* inputs, int64_t pixel, int64_t count,
-                                    int64_t row, const bottleneck::Strip& strip) {
+TARGET static void bottleneck_taken(const bottleneck::Shape& shape, const void* inputs, int64_t channels, int64_t pixel,
+                                    int64_t count, int64_t row, const bottleneck::Strip& strip) {
     const int64_t plane = strip.rows * strip.columns * WIDTH;
     each_run(shape, pixel, count, row, strip, [&](int64_t first, int64_t n, float* to) TARGET {
-        for (int64_t c = 0; c < shape.inner; c += WIDTH, to += plane) {
+        for (int64_t c = 0; c < channels; c += WIDTH, to += plane) {
             const Stored* from = static_cast<const Stored*>(inputs) + (pixel + first) * shape.inner + c;
             for (int64_t i = 0; i < n; ++i) reinterpret_cast<Aligned*>(to)[i] = load(from + i * shape.inner, WIDTH);
         }
@@ -98,10 +100,10 @@ INLINE void convolved_rows(const bottleneck::Shape& shape, const float* from, in
 }
 
 template <class Stored, int S>
-INLINE void convolved_by(const bottleneck::Shape& shape, const bottleneck::Strip& strip, int64_t rows,
+INLINE void convolved_by(const bottleneck::Shape& shape, const bottleneck::Strip& strip, int64_t channels, int64_t rows,
                          const float* weight, const float* bias, Stored* out) {
     const int64_t row = strip.columns * WIDTH;
-    for (int64_t c = 0; c < shape.inner; c += WIDTH) {
+    for (int64_t c = 0; c < channels; c += WIDTH) {
         const float* plane = strip.wide + c / WIDTH * strip.rows * row;
         const Vector start = load(bias + c, WIDTH);
         Stored* to = out + c;
@@ -120,10 +122,11 @@ INLINE void convolved_by(const bottleneck::Shape& shape, const bottleneck::Strip
 }
 
 template <class Stored>
-TARGET static void bottleneck_convolved(const bottleneck::Shape& shape, const bottleneck::Strip& strip, int64_t rows,
-                                        const float* weight, const float* bias, void* out) {
-    if (shape.stride == 1) convolved_by<Stored, 1>(shape, strip, rows, weight, bias, static_cast<Stored*>(out));
-    else convolved_by<Stored, 2>(shape, strip, rows, weight, bias, static_cast<Stored*>(out));
+TARGET static void bottleneck_convolved(const bottleneck::Shape& shape, const bottleneck::Strip& strip, int64_t channels,
+                                        int64_t rows, const float* weight, const float* bias, void* out) {
+    Stored* to = static_cast<Stored*>(out);
+    if (shape.stride == 1) convolved_by<Stored, 1>(shape, strip, channels, rows, weight, bias, to);
+    else convolved_by<Stored, 2>(shape, strip, channels, rows, weight, bias, to);
 }
 
 template <class Stored>

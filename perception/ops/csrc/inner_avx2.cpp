@@ -16,12 +16,13 @@ namespace {
 #include "rows_kernels.h"
 #include "bottleneck_kernels.h"
 #include "straight_kernels.h"
+#include "pixels_kernels.h"
 
 }  // namespace
 
 const Kernels& avx2_kernels() {
     static const Kernels table{WIDTH,      WIDTH * VECTORS, multiply, nullptr,   outer,      finish,
-                               find_pairs, WINOGRAD, ATTENTION, BOTTLENECK, ROWS_OF, STRAIGHT};
+                               find_pairs, WINOGRAD, ATTENTION, BOTTLENECK, ROWS_OF, STRAIGHT, PIXELS};
     return table;
 }
 

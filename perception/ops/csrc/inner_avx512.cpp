@@ -23,6 +23,7 @@ TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t co
 #include "rows_kernels.h"
 #include "bottleneck_kernels.h"
 #include "straight_kernels.h"
+#include "pixels_kernels.h"
 
 // As in sparse_kernels.h, 16 voxels at a time. The lists are compressed in registers: to memory is slow on AMD's Zen 4.
 TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t count, int64_t depth,
@@ -51,7 +52,7 @@ TARGET void pick(const uint32_t* seen, int32_t* ranks, int64_t first, int64_t co
 
 const Kernels& avx512_kernels() {
     static const Kernels table{WIDTH,      WIDTH * VECTORS, multiply, nullptr,   outer,      finish,
-                               find_pairs, WINOGRAD, ATTENTION, BOTTLENECK, ROWS_OF, STRAIGHT};
+                               find_pairs, WINOGRAD, ATTENTION, BOTTLENECK, ROWS_OF, STRAIGHT, PIXELS};
     return table;
 }
 

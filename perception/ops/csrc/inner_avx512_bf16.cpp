@@ -21,6 +21,7 @@ TARGET static inline Halves narrowed(__m512 value) { return (Halves)_mm512_cvtne
 #include "rows_kernels.h"
 #include "bottleneck_kernels.h"
 #include "straight_kernels.h"
+#include "pixels_kernels.h"
 
 struct Bf16Pair {
     typedef uint16_t Element;
@@ -51,6 +52,7 @@ const Kernels& avx512_bf16_kernels() {
         with_bf16.bottleneck = BOTTLENECK;
         with_bf16.rows = ROWS_OF;
         with_bf16.straight = STRAIGHT;
+        with_bf16.pixels = PIXELS;
         return with_bf16;
     }();
     return table;

@@ -20,12 +20,13 @@ namespace {
 #include "rows_kernels.h"
 #include "bottleneck_kernels.h"
 #include "straight_kernels.h"
+#include "pixels_kernels.h"
 
 }  // namespace
 
 const Kernels& baseline_kernels() {
     static const Kernels table{WIDTH,      WIDTH * VECTORS, multiply, nullptr,   outer,      finish,
-                               find_pairs, WINOGRAD, ATTENTION, BOTTLENECK, ROWS_OF, STRAIGHT};
+                               find_pairs, WINOGRAD, ATTENTION, BOTTLENECK, ROWS_OF, STRAIGHT, PIXELS};
     return table;
 }
 

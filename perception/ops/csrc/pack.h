@@ -39,14 +39,14 @@ struct Steps {
     int64_t out, offset, in;
 };
 
-// Packs one offset as Kernels wants it, `together` input channels side by side; missing output channels are zero, and so
-// are input channels from cin to `depth`.
+// Packs one offset as Kernels wants it, `together` input channels side by side, by panels of so many output channels;
+// missing output channels are zero, and so are input channels from cin to `depth`.
 template <class T>
-void pack(const T* weight, const Steps& steps, int64_t cin, int64_t depth, int64_t cout, const Kernels& inner,
+void pack(const T* weight, const Steps& steps, int64_t cin, int64_t depth, int64_t cout, int64_t panel,
           int64_t together, T* to) {
-    const int64_t stride = padded(cout, inner.width);
-    for (int64_t column = 0; column < stride; column += inner.panel) {
-        const int64_t width = std::min(inner.panel, stride - column);
+    const int64_t stride = padded(cout, kernels().width);
+    for (int64_t column = 0; column < stride; column += panel) {
+        const int64_t width = std::min(panel, stride - column);
         const int64_t there = std::min(width, cout - column);
         for (int64_t group = 0; group < cin; group += together) {
             for (int64_t c = 0; c < there; ++c) {
@@ -78,6 +78,12 @@ void multiply_rows(const Products<T>& by, const T* rows, int64_t count, const T*
     }();
     std::fill_n(products, count * cout, 0.0f);
     by.multiply(rows, SAME.sources, SAME.targets, count, weight, cin, cout, products);
+}
+
+// Columns of products that go through later steps together: a tile's, or a panel's.
+template <class T>
+int64_t group_of() {
+    return products_of<T>().tiles ? kernels().width : kernels().panel;
 }
 
 }  // namespace bevfuse::sparse

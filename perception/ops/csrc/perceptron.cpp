@@ -1,7 +1,7 @@
 // Small networks of matrices, row by row: a few rows pass all layers while they are in the cache.
 
 #include <algorithm>
-#include <limits>
+#include <cmath>
 
 #include "pack.h"
 #include "sparse.h"
@@ -54,7 +54,8 @@ void pass(const Network& network, const Products<T>& by, const T* rows, int64_t 
         const bool last = i + 1 == network.count;
         T* to = between + i % 2 * room;
         const rows::Finished finished = last || sizeof(T) == sizeof(float) ? ways.of_float : ways.of_bf16;
-        finished(products, stride, layer.cout, layer.bias, count, nullptr, layer.relu, last ? static_cast<void*>(out) : to);
+        finished(products, stride, layer.cout, layer.bias, count, nullptr, layer.relu ? 0 : -INFINITY, INFINITY,
+                 last ? static_cast<void*>(out) : to);
         rows = to;
     }
 }
@@ -64,7 +65,7 @@ template <class T>
 void piece(const Network& network, const Products<T>& by, const T* rows, int64_t first, int64_t last, bool highest,
            float* products, T* between, float* passed, float* out) {
     const int64_t cout = network.cout();
-    if (highest) std::fill_n(out, cout, first < last ? -std::numeric_limits<float>::infinity() : 0.0f);
+    if (highest) std::fill_n(out, cout, first < last ? -INFINITY : 0.0f);
     for (int64_t row = first; row < last; row += TOGETHER) {
         const int64_t count = std::min(TOGETHER, last - row);
         float* to = highest ? passed : out + (row - first) * cout;

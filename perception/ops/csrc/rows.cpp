@@ -11,9 +11,9 @@ using namespace bevfuse::sparse;
 namespace {
 
 template <class T>
-void pack_as(const void* weight, int64_t cin, int64_t cout, void* packed) {
+void pack_as(const void* weight, int64_t cin, int64_t cout, int64_t panel, void* packed) {
     const auto by = products_of<T>();
-    pack(static_cast<const T*>(weight), {cin, 0, 1}, cin, padded(cin, by.depth), cout, kernels(), by.together,
+    pack(static_cast<const T*>(weight), {cin, 0, 1}, cin, padded(cin, by.depth), cout, panel, by.together,
          static_cast<T*>(packed));
 }
 
@@ -25,9 +25,10 @@ BEVFUSE_EXPORT int64_t bevfuse_rows_packed(int64_t cin, int64_t cout, int bf16) 
     return padded(cin, depth) * padded(cout, kernels().width);
 }
 
-// weight (cout, cin) -> packed, which begins at a cache line. bf16: cin even.
-BEVFUSE_EXPORT int bevfuse_rows_pack(const void* weight, int64_t cin, int64_t cout, int bf16, void* packed) {
-    if (bf16) pack_as<uint16_t>(weight, cin, cout, packed);
-    else pack_as<float>(weight, cin, cout, packed);
+// weight (cout, cin) -> packed, which begins at a cache line; by groups of columns for multiply_group, else for
+// multiply_rows. bf16: cin even.
+BEVFUSE_EXPORT int bevfuse_rows_pack(const void* weight, int64_t cin, int64_t cout, int bf16, int grouped, void* packed) {
+    if (bf16) pack_as<uint16_t>(weight, cin, cout, grouped ? group_of<uint16_t>() : kernels().panel, packed);
+    else pack_as<float>(weight, cin, cout, grouped ? group_of<float>() : kernels().panel, packed);
     return 0;
 }

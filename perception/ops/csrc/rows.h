@@ -5,10 +5,9 @@
 
 namespace bevfuse::rows {
 
-// Products (count, stride) with the bias, and the residual if there is one, without what is below zero if `relu`
-// -> (count, channels).
+// Products (count, stride) with the bias, and the residual if there is one, cut off to least..most -> (count, channels).
 using Finished = void (*)(const float* products, int64_t stride, int64_t channels, const float* bias, int64_t count,
-                          const void* residual, bool relu, void* out);
+                          const void* residual, float least, float most, void* out);
 
 // By the type of residual and out.
 struct Ways {

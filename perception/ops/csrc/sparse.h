@@ -11,6 +11,7 @@
 #include "attention.h"
 #include "bottleneck.h"
 #include "isa.h"
+#include "pixels.h"
 #include "rows.h"
 #include "sparse_index.h"
 #include "straight.h"
@@ -113,6 +114,7 @@ struct Kernels {
     bottleneck::Ways bottleneck;
     rows::Ways rows;
     straight::Ways straight;
+    pixels::Ways pixels;
     Tiles tiles;
 };
 

@@ -21,7 +21,7 @@ int convolve(const T* features, const T* weight, const Steps& steps, int64_t cin
     const Buffer<float> workspace = buffer<float>(threads * rules.tile_rows * stride);
     if (!packed || !workspace) return 1;
     each(threads, offsets, [&](int64_t o, int) {
-        pack(weight + o * steps.offset, steps, cin, depth, cout, inner, products.together,
+        pack(weight + o * steps.offset, steps, cin, depth, cout, inner.panel, products.together,
              packed.get() + o * depth * stride);
     });
     each(threads, tiles, [&](int64_t tile, int thread) {

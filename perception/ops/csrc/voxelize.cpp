@@ -60,18 +60,42 @@ BEVFUSE_EXPORT int64_t bevfuse_number_voxels(const int64_t* keys, int64_t count,
     return voxels;
 }
 
-// The mean of the first `most` points of each voxel -> means (voxels, columns), counts (voxels), which start as zeros.
+// The mean of the first `most` points of each voxel, and if there are edges (ascending, of spans of the last column) the
+// share of these points in each span -> means (voxels, columns + edges + 1, or columns), counts (voxels); both start as
+// zeros. A number at an edge is in the span below it, and what isn't a number in the last.
 BEVFUSE_EXPORT int bevfuse_voxel_means(const float* points, int64_t count, int64_t columns, const int32_t* voxel_of,
-                                       int64_t voxels, int64_t most, float* means, int32_t* counts) {
+                                       int64_t voxels, int64_t most, const float* edges, int64_t number, float* means,
+                                       int32_t* counts) {
+    const int64_t wide = columns + (number > 0 ? number + 1 : 0);
     for (int64_t i = 0; i < count; ++i) {
         const int64_t voxel = voxel_of[i];
         if (voxel < 0 || counts[voxel] >= most) continue;
         ++counts[voxel];
-        for (int64_t c = 0; c < columns; ++c) means[voxel * columns + c] += points[i * columns + c];
+        float* mean = means + voxel * wide;
+        for (int64_t c = 0; c < columns; ++c) mean[c] += points[i * columns + c];
+        if (number == 0) continue;
+        int64_t span = 0;
+        for (int64_t e = 0; e < number; ++e) span += !(points[i * columns + columns - 1] <= edges[e]);
+        mean[columns + span] += 1;
     }
     for (int64_t v = 0; v < voxels; ++v) {
         const float points_of_voxel = static_cast<float>(counts[v]);
-        for (int64_t c = 0; c < columns; ++c) means[v * columns + c] /= points_of_voxel;
+        for (int64_t c = 0; c < wide; ++c) means[v * wide + c] /= points_of_voxel;
     }
     return 0;
+}
+
+// points (N, columns), x, y, z first -> those strictly inside the bounds, in their order, to `inside` (N, columns).
+// Returns how many they are.
+BEVFUSE_EXPORT int64_t bevfuse_points_inside(const float* points, int64_t count, int64_t columns, const float* lower,
+                                             const float* upper, float* inside) {
+    int64_t found = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        const float* point = points + i * columns;
+        bool in = true;
+        for (int axis = 0; axis < 3; ++axis) in = in & (point[axis] > lower[axis]) & (point[axis] < upper[axis]);
+        for (int64_t c = 0; c < columns; ++c) inside[found * columns + c] = point[c];  // overwritten if it isn't
+        found += in;
+    }
+    return found;
 }

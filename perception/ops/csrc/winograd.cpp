@@ -25,7 +25,7 @@ void pack_all(const T* transformed, int64_t places, int64_t cin, int64_t cout, i
     const Kernels& inner = sparse::kernels();
     const int64_t stride = sparse::padded(cout, inner.width);
     for (int64_t k = 0; k < places; ++k) {
-        sparse::pack(transformed + k * cout * cin, {cin, 0, 1}, cin, cin, cout, inner, together, packed + k * cin * stride);
+        sparse::pack(transformed + k * cout * cin, {cin, 0, 1}, cin, cin, cout, inner.panel, together, packed + k * cin * stride);
     }
 }
 

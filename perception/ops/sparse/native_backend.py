@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from calibration.errors import InputError
-from perception.ops.native import integer, library, pointer, require, run, threads
+from perception.ops.native import integer, multiplies_bf16, pointer, require, run, threads
 from perception.ops.sparse import torch_backend
 from perception.ops.sparse.tensor import Epilogue, Kernel, Rulebook
 
@@ -188,8 +188,8 @@ def _multiplied(
 ) -> Tensor:
     out = torch.empty(pairs.outputs, cout, dtype=features.dtype)
     bf16 = features.dtype == torch.bfloat16
-    multiplies_bf16 = bf16 and features.shape[1] % 2 == 0 and library().bevfuse_sparse_has_bf16()
-    if bf16 and not multiplies_bf16:
+    by_pairs = bf16 and features.shape[1] % 2 == 0 and multiplies_bf16()
+    if bf16 and not by_pairs:
         features, weight = features.float(), weight.float()
     features = features.contiguous()
     scale, shift = (
@@ -204,7 +204,7 @@ def _multiplied(
         (ctypes.c_int64 * 3)(*steps),
         integer(features.shape[1]),
         integer(cout),
-        multiplies_bf16,
+        by_pairs,
         ctypes.byref(pairs.c),
         ctypes.byref(after),
         _pointer(out),

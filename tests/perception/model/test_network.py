@@ -11,7 +11,7 @@ from torch import Tensor
 from calibration.errors import InputError
 from perception.config import DetectorConfig, load_config, parse_config
 from perception.model.batch import Batch
-from perception.model.network import Network, with_age_spans
+from perception.model.network import Network
 from perception.prepare import prepare
 from perception.types import Frame, PointCloud
 from tests.tiny import CAMERAS, tiny_config, tiny_data, tiny_frame, tiny_network
@@ -257,13 +257,3 @@ def test_the_light_detectors_are_light():
             network = Network(load_config(CHECKOUT / "configs" / f"sim_{name}.yaml"))
             numbers += sum(tensor.numel() for tensor in network.state_dict().values())
     assert 2 * numbers < 25e6
-
-
-def test_points_are_told_apart_by_the_span_that_holds_their_age():
-    points = torch.arange(20.0).view(4, 5)
-    points[:, 4] = torch.tensor([0.0, 0.1, 0.101, 7.0])
-    told = with_age_spans(points, (0.1, 0.2))
-    assert torch.equal(told[:, :5], points)
-    assert told[:, 5:].tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    assert with_age_spans(points, ()) is points
-    assert with_age_spans(points[:0], (0.1,)).shape == (0, 7)

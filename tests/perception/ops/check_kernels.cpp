@@ -44,7 +44,7 @@ int bevfuse_winograd_pack(const void*, int64_t, int64_t, int64_t, int, void*);
 int bevfuse_winograd_convolve(const bevfuse::winograd::Maps*, const void*, const void*, int,
                               const bevfuse::winograd::Epilogue*, void*, int);
 int64_t bevfuse_rows_packed(int64_t, int64_t, int);
-int bevfuse_rows_pack(const void*, int64_t, int64_t, int, void*);
+int bevfuse_rows_pack(const void*, int64_t, int64_t, int, int, void*);
 int bevfuse_bottleneck(const bevfuse::bottleneck::Shape*, const void*, int, const void*, const float*, const float*,
                        const float*, const void*, const float*, int, void*, int);
 int bevfuse_window_attention(const bevfuse::attention::Windows*, const void*, const void*, int, void*, int);
@@ -380,13 +380,13 @@ void check_bottleneck(int seed) {
     const Floats map = random.floats(HEIGHT * WIDTH * IN), widen = random.floats(WIDE * IN);
     const Floats taps = random.floats(9 * WIDE), narrow = random.floats(OUT * WIDE);
     const Floats biases[] = {random.floats(WIDE), random.floats(WIDE), random.floats(OUT)};
-    const auto packed = [](const Floats& weight, int64_t cin, int64_t cout) {
+    const auto packed = [](const Floats& weight, int64_t cin, int64_t cout, bool grouped) {
         const int64_t bytes = bevfuse_rows_packed(cin, cout, 0) * static_cast<int64_t>(sizeof(float));
         float* to = static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
-        bevfuse_rows_pack(weight.data(), cin, cout, 0, to);
+        bevfuse_rows_pack(weight.data(), cin, cout, 0, grouped, to);
         return to;
     };
-    float *first = packed(widen, IN, WIDE), *last = packed(narrow, WIDE, OUT);
+    float *first = packed(widen, IN, WIDE, true), *last = packed(narrow, WIDE, OUT, false);
     const bevfuse::bottleneck::Shape shape{1, HEIGHT, WIDTH, IN, WIDE, HEIGHT, WIDTH, OUT, 3, 1, 1, 1};
     Floats plain(HEIGHT * WIDTH * OUT), one(plain.size()), four(plain.size());
     for (Floats* out : {&one, &four}) {

@@ -5,11 +5,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import InputError
-from perception.ops.voxelize import _means_at_once, voxelize, voxelize_batch
+from perception.ops.voxelize import (
+    _means_at_once,
+    points_inside,
+    voxelize,
+    voxelize_batch,
+    voxelize_torch,
+    with_spans,
+)
 from tests.data import GOLDEN, needs
 from tests.golden import golden_config, golden_inputs, golden_results
 
@@ -146,3 +153,44 @@ def test_a_grid_without_voxels_or_with_more_than_can_be_counted_is_an_input_erro
         voxelize(torch.zeros(3, 3), (0, 0, 0), (1, 1, 1), size)
     with pytest.raises(InputError, match="voxel grid"):
         voxelize_batch([torch.zeros(3, 3)], (0, 0, 0), (1, 1, 1), size)
+
+
+def test_points_are_told_apart_by_the_span_that_holds_their_age():
+    points = torch.arange(20.0).view(4, 5)
+    points[:, 4] = torch.tensor([0.0, 0.1, 0.101, 7.0])
+    told = with_spans(points, (0.1, 0.2))
+    assert torch.equal(told[:, :5], points)
+    assert told[:, 5:].tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert with_spans(points, ()) is points
+    assert with_spans(points[:0], (0.1,)).shape == (0, 7)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 99), count=st.integers(0, 200), limits=st.sampled_from([(None, None), (3, None), (2, 7)]))
+def test_spans_are_the_mean_of_their_columns(seed, count, limits):
+    chance = torch.Generator().manual_seed(seed)
+    points = torch.rand(count, 5, generator=chance) * torch.tensor([4.0, 4, 4, 255, 0.5])
+    edges = (0.1, 0.2, 0.2, 0.4)
+    points[::7, 4], points[::11, 4] = 0.2, float("nan")
+    where = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (4, 4, 3))
+    found, places = voxelize(points, *where, *limits, edges)
+    expected, expected_places = voxelize(with_spans(points, edges), *where, *limits)
+    assert torch.equal(places, expected_places)
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    plain, plain_places = voxelize_torch(points, *where, *limits, edges)
+    assert torch.equal(places, plain_places)
+    torch.testing.assert_close(found, plain, equal_nan=True)
+
+
+def test_points_at_the_bounds_and_numbers_that_are_none_are_not_inside():
+    points = torch.rand(500, 5, generator=torch.Generator().manual_seed(0)) * 4
+    points[:40, :3] = points[:40, :3].round()
+    points[::9, 1] = float("nan")
+    lower, upper = (1.0, 1.0, 0.0), (3.0, 3.5, 2.0)
+    xyz = points[:, :3]
+    expected = points[((xyz > torch.tensor(lower)) & (xyz < torch.tensor(upper))).all(dim=1)]
+    assert 10 < len(expected) < 400
+    assert torch.equal(points_inside(points, lower, upper), expected)
+    assert torch.equal(points_inside(points.T.contiguous().T, lower, upper), expected)
+    assert torch.equal(points_inside(points.double(), lower, upper), expected.double())
+    assert points_inside(points[:0], lower, upper).shape == (0, 5)

@@ -87,14 +87,14 @@ def test_a_box_of_two_labels_is_looked_at_once(monkeypatch) -> None:
     boxes, model = found(), refiner()
     twice = Boxes3D.joined([boxes, replace(boxes, labels=(boxes.labels + 1) % len(CLASS_NAMES))])
     counts = []
-    whole = model.seen
-    monkeypatch.setattr(model, "seen", lambda views: counts.append(len(views)) or whole(views))
+    whole = model.seen_in
+    monkeypatch.setattr(model, "seen_in", lambda views: counts.append(len(views)) or whole(views))
     model.refine(tiny_frame(), boxes)
     model.refine(tiny_frame(), twice)
     assert counts[0] == counts[1]
     known = torch.randn(3, len(CLASS_NAMES) + GEOMETRY)
     views, heading = torch.randn(3, 3, 16, 16), torch.randn(3, 2)
-    for one, other in zip(model(views, known, heading), model.opinion(whole(views), known, heading), strict=True):
+    for one, other in zip(model(views, known, heading), model.opinion(model.seen(views), known, heading), strict=True):
         torch.testing.assert_close(one, other)
 
 
