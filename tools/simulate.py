@@ -22,6 +22,9 @@ def main(
     camera_sweeps: Annotated[
         bool, typer.Option("--camera-sweeps", help="Images between keyframes too, at 12 Hz.")
     ] = False,
+    rare: Annotated[
+        float, typer.Option(help="Times as many machines, trailers and cycles: to train with, not to measure.")
+    ] = 1.0,
     workers: Annotated[int, typer.Option(help="Scenes made side by side.")] = 1,
 ) -> None:
     """Simulate a city in nuScenes format, version v1.0-sim, with splits sim_train and sim_val.
@@ -33,7 +36,7 @@ def main(
     from perception.simulation.dataset import simulate
     from perception.simulation.scene import Settings
 
-    settings = Settings(seed, _size(image_size), seconds, camera_sweeps)
+    settings = Settings(seed, _size(image_size), seconds, camera_sweeps, rare)
     try:
         made = simulate(
             out,

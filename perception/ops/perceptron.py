@@ -32,6 +32,8 @@ class _Layer(ctypes.Structure):
 class Perceptron:
     """Rows (N, in) -> (N, out) float32: matrices with ReLU between them, and behind the last if `relu`.
 
+    Where `in` is odd, rows may have a zero more, which spares copying them.
+
     Products are of float32 or bfloat16, to which rows are rounded before each layer. Raises InputError for layers that
     don't fit each other.
     """
@@ -69,6 +71,7 @@ class Perceptron:
 
     def plain(self, rows: Tensor) -> Tensor:
         """The same as a call in torch."""
+        rows = rows[:, : self.width]
         for i, layer in enumerate(self.layers):
             rows = F.linear(rows.to(self.dtype).float(), layer.weight.to(self.dtype).float(), layer.bias.float())
             rows = rows.relu() if i + 1 < len(self.layers) or self.relu else rows

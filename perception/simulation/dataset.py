@@ -110,6 +110,8 @@ def _check(settings: Settings, scenes: int, train_share: float, workers: int) ->
         raise InputError("split ratio", "0 to 1, the share of scenes to train with", f"{train_share:g}")
     if settings.seed < 0:
         raise InputError("seed", "a number >= 0", f"{settings.seed}")
+    if not 1 <= settings.rare <= 10:
+        raise InputError("rare", "1 to 10 times as many", f"{settings.rare:g}")
     if workers < 1:
         raise InputError("workers", "at least 1", f"{workers}")
 
@@ -137,6 +139,7 @@ def _claim(out: Path, settings: Settings) -> None:
 
 
 def _compare(out: Path, present: dict, wanted: dict) -> None:
+    present = {"rare": 1.0, **present}  # of those begun before there was a choice
     for name, value in wanted.items():
         if present.get(name) != value:
             raise InputError(f"{out}: {name}", f"{present.get(name)}, as begun", f"{value}", "use another folder")

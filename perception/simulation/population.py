@@ -29,11 +29,11 @@ class Population:
     ego: Motion  # of its rear axle
 
 
-def populate(rng: np.random.Generator, layout: Layout, seconds: float) -> Population:
-    """People the streets from -0.1 s to `seconds`."""
+def populate(rng: np.random.Generator, layout: Layout, seconds: float, rare: float = 1.0) -> Population:
+    """People the streets from -0.1 s to `seconds`, with `rare` times as many of the things of which there are few."""
     ego = _ego(rng, layout)
     center = ego.route.at(ego.start + 45.0)[:2]
-    still = _numbered(_standing(rng, layout, ego.route, center))
+    still = _numbered(_standing(rng, layout, ego.route, center, rare))
     movers = list(_moving(rng, layout, center))
     obstacles = np.array([(*agent.place[:2], agent.model.size[1] / 2) for agent in still if agent.base == 0.0]).reshape(
         -1, 3
@@ -159,34 +159,42 @@ def _distance(block: Block, point: np.ndarray) -> float:
     return float(np.linalg.norm(np.maximum(np.maximum(np.array(block.low) - point, point - np.array(block.high)), 0)))
 
 
-def _standing(rng: np.random.Generator, layout: Layout, ego: Route, center: np.ndarray) -> Iterator[Agent]:
-    works = Roadworks(rng, layout, ego, center)
+def _standing(rng: np.random.Generator, layout: Layout, ego: Route, center: np.ndarray, rare: float) -> Iterator[Agent]:
+    works = Roadworks(rng, layout, ego, center, rare)
     yield from works.agents()
     for street in (*layout.streets[0], *layout.streets[1]):
         if street.parking and abs(center[1 - street.axis] - street.position) < REACH_M:
-            yield from _parked_along(rng, layout, street, center, works)
+            yield from _parked_along(rng, layout, street, center, works, rare)
     for block in layout.blocks:
         if _distance(block, center) < 50:
-            yield from _on_block(rng, block)
+            yield from _on_block(rng, block, rare)
 
 
 def _parked_along(
-    rng: np.random.Generator, layout: Layout, street: Street, center: np.ndarray, works: Roadworks
+    rng: np.random.Generator, layout: Layout, street: Street, center: np.ndarray, works: Roadworks, rare: float
 ) -> Iterator[Agent]:
     fill = rng.uniform(0.25, 0.85)
     for side in (1, -1):
         place = center[street.axis] - REACH_M
         while place < center[street.axis] + REACH_M:
-            body = _parkable(rng)
+            seldom = _is_seldom(rng, rare)
+            body = large_vehicles.construction_vehicle(rng) if seldom else _parkable(rng)
             place += body.size[0] / 2 + rng.uniform(0.5, 1.4)
             across = street.position + side * (street.lanes * LANE_M + PARKING_M - 0.25 - body.size[1] / 2)
             spot = np.array([place, across] if street.axis == 0 else [across, place])
             clear = not layout.in_junction(street, place, STOP_M + body.size[0] / 2 + 1)
             if clear and rng.random() < fill and not works.covers(spot):
                 right_of_way = (side < 0) == (street.axis == 0)
+                if seldom:  # or it would be learnt that machines stand the way that traffic goes
+                    right_of_way = bool(rng.random() < 0.5)
                 heading = (0.0 if right_of_way else np.pi) + street.axis * np.pi / 2 + rng.normal(0, 0.02)
                 yield Agent(0, body, Role.PARKED, (*spot, heading))
             place += body.size[0] / 2
+
+
+def _is_seldom(rng: np.random.Generator, rare: float) -> bool:
+    """Whether a machine stands where usually something else would."""
+    return rare > 1 and rng.random() < (rare - 1) / (rare + 3)
 
 
 def _parkable(rng: np.random.Generator) -> Model:
@@ -198,15 +206,15 @@ def _parkable(rng: np.random.Generator) -> Model:
     return large_vehicles.trailer(rng)
 
 
-def _on_block(rng: np.random.Generator, block: Block) -> Iterator[Agent]:
+def _on_block(rng: np.random.Generator, block: Block, rare: float) -> Iterator[Agent]:
     """Cycles at the kerb, people who sit, and lots full of vehicles."""
     low, high = np.array(block.low), np.array(block.high)
-    for _ in range(rng.integers(0, 4)):
+    for _ in range(round(rng.integers(0, 4) * rare)):
         yield from _leaning_row(rng, low, high)
     for _ in range(rng.integers(0, 3)):
         yield _sitter(rng, low, high, block.sidewalk)
     if block.use == "lot":
-        yield from _lot(rng, low + block.sidewalk + 1, high - block.sidewalk - 1)
+        yield from _lot(rng, low + block.sidewalk + 1, high - block.sidewalk - 1, rare)
 
 
 def _leaning_row(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> Iterator[Agent]:
@@ -232,14 +240,15 @@ def _sitter(rng: np.random.Generator, low: np.ndarray, high: np.ndarray, sidewal
     return Agent(0, people.sitting(rng), Role.SITS, (*spot, heading), base=KERB_M)
 
 
-def _lot(rng: np.random.Generator, low: np.ndarray, high: np.ndarray) -> Iterator[Agent]:
+def _lot(rng: np.random.Generator, low: np.ndarray, high: np.ndarray, rare: float) -> Iterator[Agent]:
     """Rows of bays; trailers and building machines have rows of their own."""
     y = low[1] + 4
     while y < high[1] - 4:
-        x, big = low[0] + 3, rng.random() < 0.35
+        x, big = low[0] + 3, rng.random() < min(0.35 * rare, 0.8)
         while x < high[0] - 3:
             if rng.random() < 0.45:
-                body = _heavy(rng) if big else cars.car(rng)
+                machine = big and _is_seldom(rng, rare)
+                body = large_vehicles.construction_vehicle(rng) if machine else _heavy(rng) if big else cars.car(rng)
                 if y + body.size[0] / 2 < high[1]:
                     yield Agent(
                         0, body, Role.PARKED, (x, y, np.pi / 2 * rng.choice([-1, 1]) + rng.normal(0, 0.03)), base=KERB_M

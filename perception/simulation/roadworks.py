@@ -16,11 +16,11 @@ from perception.simulation.routes import Route
 class Roadworks:
     """A stretch of kerb-side road that is closed: barriers and cones around a machine and its crew."""
 
-    def __init__(self, rng: np.random.Generator, layout: Layout, ego: Route, center: np.ndarray) -> None:
+    def __init__(self, rng: np.random.Generator, layout: Layout, ego: Route, center: np.ndarray, rare: float) -> None:
         self._rng, self._places = rng, []
-        zones = rng.integers(0, 4)
+        zones = round(rng.integers(0, 4) * rare)
         streets = [one for group in layout.streets for one in group if one.parking or one.lanes == 2]
-        for _ in range(30):
+        for _ in range(round(30 * rare)):
             if not streets or len(self._places) >= zones:
                 break
             street = streets[rng.integers(len(streets))]

@@ -38,6 +38,7 @@ class Settings:
     size: tuple[int, int] = (800, 450)  # px, width and height of images
     seconds: float = 9.0
     camera_sweeps: bool = False  # images between keyframes too
+    rare: float = 1.0  # times as many of the things of which there are few
 
     @property
     def keyframes(self) -> int:
@@ -62,7 +63,7 @@ class Scene:
     def __init__(self, settings: Settings, number: int) -> None:
         self._settings, self._number = settings, number
         self.layout: Layout = make_layout(self._random(LAYOUT))
-        population = populate(self._random(POPULATION), self.layout, settings.seconds)
+        population = populate(self._random(POPULATION), self.layout, settings.seconds, settings.rare)
         way = population.ego.poses(np.linspace(0, settings.seconds, 30))[:, :2]
         standing = [agent for agent in population.agents if agent.motion is None]
         taken = np.array([(*agent.place[:2], max(agent.model.size[:2]) / 2) for agent in standing]).reshape(-1, 3)

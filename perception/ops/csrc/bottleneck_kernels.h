@@ -134,4 +134,5 @@ static constexpr bottleneck::Way bottleneck_way() {
     return {bottleneck_taken<Stored>, bottleneck_convolved<Stored>, rows_finished<Stored>};
 }
 
-static constexpr bottleneck::Ways BOTTLENECK{bottleneck_cleared, bottleneck_widened, bottleneck_way<float>(), bottleneck_way<uint16_t>()};
+static constexpr bottleneck::Ways BOTTLENECK{bottleneck_cleared, bottleneck_widened, bottleneck_way<float>(),
+                                             bottleneck_way<uint16_t>()};

@@ -1,5 +1,7 @@
 // Small networks of matrices, row by row: a few rows pass all layers while they are in the cache.
 
+#include "perceptron.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -8,14 +10,6 @@
 #include "sparse_threads.h"
 
 namespace bevfuse::perceptron {
-
-// One matrix, and zero for what is below it.
-struct Layer {
-    const void* weight;  // packed (cout, cin)
-    const float* bias;
-    int64_t cin, cout;
-    int32_t relu;
-};
 
 namespace {
 

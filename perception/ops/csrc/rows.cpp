@@ -25,8 +25,8 @@ BEVFUSE_EXPORT int64_t bevfuse_rows_packed(int64_t cin, int64_t cout, int bf16) 
     return padded(cin, depth) * padded(cout, kernels().width);
 }
 
-// weight (cout, cin) -> packed, which begins at a cache line; by groups of columns for multiply_group, else for
-// multiply_rows. bf16: cin even.
+// weight (cout, cin) -> packed, which begins at a cache line; if `grouped`, as matrices of group_of columns each, one after
+// the other. bf16: cin even.
 BEVFUSE_EXPORT int bevfuse_rows_pack(const void* weight, int64_t cin, int64_t cout, int bf16, int grouped, void* packed) {
     if (bf16) pack_as<uint16_t>(weight, cin, cout, grouped ? group_of<uint16_t>() : kernels().panel, packed);
     else pack_as<float>(weight, cin, cout, grouped ? group_of<float>() : kernels().panel, packed);

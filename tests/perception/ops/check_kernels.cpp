@@ -15,7 +15,10 @@
 #include "bev.h"
 #include "bottleneck.h"
 #include "common.h"
+#include "pixels.h"
+#include "perceptron.h"
 #include "sparse.h"
+#include "straight.h"
 #include "winograd.h"
 
 using namespace bevfuse::sparse;
@@ -47,6 +50,12 @@ int64_t bevfuse_rows_packed(int64_t, int64_t, int);
 int bevfuse_rows_pack(const void*, int64_t, int64_t, int, int, void*);
 int bevfuse_bottleneck(const bevfuse::bottleneck::Shape*, const void*, int, const void*, const float*, const float*,
                        const float*, const void*, const float*, int, void*, int);
+int bevfuse_perceptron(const void*, int64_t, int, const bevfuse::perceptron::Layer*, int64_t, const int64_t*, int64_t,
+                       float*, int);
+int bevfuse_convolve_pixels(const bevfuse::pixels::Shape*, const uint8_t*, int, const void*, const float*, float, float,
+                            const float*, const float*, void*, int);
+int bevfuse_straightened(const bevfuse::straight::Layout*, const uint8_t*, int64_t, const float*, const float*, int,
+                         void*, int);
 int bevfuse_window_attention(const bevfuse::attention::Windows*, const void*, const void*, int, void*, int);
 }
 
@@ -374,27 +383,30 @@ void check_attention(int seed) {
     require(same(one, four), "a token sees the same with four threads");
 }
 
+// A matrix (cout, cin) in the order of the inner loops.
+struct Packed {
+    Packed(const Floats& weight, int64_t cin, int64_t cout, bool grouped) {
+        const int64_t bytes = bevfuse_rows_packed(cin, cout, 0) * static_cast<int64_t>(sizeof(float));
+        to = static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+        bevfuse_rows_pack(weight.data(), cin, cout, 0, grouped, to);
+    }
+    ~Packed() { std::free(to); }
+    float* to;
+};
+
 void check_bottleneck(int seed) {
     constexpr int64_t HEIGHT = 70, WIDTH = 133, IN = 6, WIDE = 32, OUT = 5;
     Random random(seed);
     const Floats map = random.floats(HEIGHT * WIDTH * IN), widen = random.floats(WIDE * IN);
     const Floats taps = random.floats(9 * WIDE), narrow = random.floats(OUT * WIDE);
     const Floats biases[] = {random.floats(WIDE), random.floats(WIDE), random.floats(OUT)};
-    const auto packed = [](const Floats& weight, int64_t cin, int64_t cout, bool grouped) {
-        const int64_t bytes = bevfuse_rows_packed(cin, cout, 0) * static_cast<int64_t>(sizeof(float));
-        float* to = static_cast<float*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
-        bevfuse_rows_pack(weight.data(), cin, cout, 0, grouped, to);
-        return to;
-    };
-    float *first = packed(widen, IN, WIDE, true), *last = packed(narrow, WIDE, OUT, false);
+    const Packed first(widen, IN, WIDE, true), last(narrow, WIDE, OUT, false);
     const bevfuse::bottleneck::Shape shape{1, HEIGHT, WIDTH, IN, WIDE, HEIGHT, WIDTH, OUT, 3, 1, 1, 1};
     Floats plain(HEIGHT * WIDTH * OUT), one(plain.size()), four(plain.size());
     for (Floats* out : {&one, &four}) {
-        bevfuse_bottleneck(&shape, map.data(), 0, first, biases[0].data(), taps.data(), biases[1].data(), last,
+        bevfuse_bottleneck(&shape, map.data(), 0, first.to, biases[0].data(), taps.data(), biases[1].data(), last.to,
                            biases[2].data(), 0, out->data(), out == &one ? 1 : 4);
     }
-    std::free(first);
-    std::free(last);
     const auto relu6 = [](double value) { return std::fmin(std::fmax(value, 0), 6); };
     Floats wide(HEIGHT * WIDTH * WIDE);
     for (int64_t i = 0; i < HEIGHT * WIDTH * WIDE; ++i) {
@@ -420,7 +432,111 @@ void check_bottleneck(int seed) {
     require(same(one, four), "a bottleneck is the same with four threads");
 }
 
+void check_perceptron(int seed) {
+    constexpr int64_t ROWS = 700, IN = 6, MIDDLE = 20, OUT = 3;
+    Random random(seed);
+    const Floats rows = random.floats(ROWS * IN), first = random.floats(MIDDLE * IN), last = random.floats(OUT * MIDDLE);
+    const Floats biases[] = {random.floats(MIDDLE), random.floats(OUT)};
+    const Packed packed[] = {Packed(first, IN, MIDDLE, false), Packed(last, MIDDLE, OUT, false)};
+    const bevfuse::perceptron::Layer layers[] = {{packed[0].to, biases[0].data(), IN, MIDDLE, 1},
+                                                 {packed[1].to, biases[1].data(), MIDDLE, OUT, 0}};
+    const int64_t starts[] = {0, 300, 300, 301, ROWS};
+    Floats plain(ROWS * OUT), one(plain.size()), four(plain.size()), highest(4 * OUT), same_highest(4 * OUT), most(4 * OUT);
+    bevfuse_perceptron(rows.data(), ROWS, 0, layers, 2, nullptr, ROWS, one.data(), 1);
+    bevfuse_perceptron(rows.data(), ROWS, 0, layers, 2, nullptr, ROWS, four.data(), 4);
+    bevfuse_perceptron(rows.data(), ROWS, 0, layers, 2, starts, 4, highest.data(), 1);
+    bevfuse_perceptron(rows.data(), ROWS, 0, layers, 2, starts, 4, same_highest.data(), 4);
+    for (int64_t i = 0; i < ROWS; ++i) {
+        for (int64_t out = 0; out < OUT; ++out) {
+            double sum = biases[1][out];
+            for (int64_t c = 0; c < MIDDLE; ++c) {
+                double inner = biases[0][c];
+                for (int64_t k = 0; k < IN; ++k) inner += rows[i * IN + k] * first[c * IN + k];
+                sum += std::fmax(inner, 0) * last[out * MIDDLE + c];
+            }
+            plain[i * OUT + out] = static_cast<float>(sum);
+        }
+    }
+    for (int64_t group = 0; group < 4; ++group) {
+        for (int64_t out = 0; out < OUT; ++out) {
+            float& value = most[group * OUT + out];
+            value = starts[group] < starts[group + 1] ? -INFINITY : 0;
+            for (int64_t i = starts[group]; i < starts[group + 1]; ++i) value = std::fmax(value, one[i * OUT + out]);
+        }
+    }
+    require(close(one, plain), "a perceptron is its layers one after the other");
+    require(same(one, four) && same(highest, same_highest), "a perceptron is the same with four threads");
+    require(same(highest, most), "the highest of a group are found");
+}
+
+void check_pixels(int seed) {
+    constexpr int64_t HEIGHT = 41, WIDTH = 67, OUT = 5, DEPTH = 28, DOWN = 21, ACROSS = 34;
+    Random random(seed);
+    std::vector<uint8_t> image(HEIGHT * WIDTH * 3);
+    for (uint8_t& byte : image) byte = static_cast<uint8_t>(random.below(256));
+    Floats weight = random.floats(OUT * DEPTH), scale(WIDTH * 3), shift(WIDTH * 3);
+    for (int64_t i = 0; i < OUT; ++i) weight[i * DEPTH + DEPTH - 1] = 0;
+    for (int64_t i = 0; i < WIDTH * 3; ++i) scale[i] = 0.01f * static_cast<float>(1 + i % 3), shift[i] = -1;
+    const Floats bias = random.floats(OUT);
+    const Packed packed(weight, DEPTH, OUT, false);
+    const bevfuse::pixels::Shape shape{1, HEIGHT, WIDTH, DOWN, ACROSS, OUT, 3, 2, 1, 1};
+    Floats plain(DOWN * ACROSS * OUT), one(plain.size()), four(plain.size());
+    for (Floats* out : {&one, &four}) {
+        bevfuse_convolve_pixels(&shape, image.data(), 0, packed.to, bias.data(), 0, 6, scale.data(), shift.data(),
+                                out->data(), out == &one ? 1 : 4);
+    }
+    for (int64_t i = 0; i < DOWN * ACROSS * OUT; ++i) {
+        const int64_t out = i % OUT, y = i / OUT / ACROSS, x = i / OUT % ACROSS;
+        double sum = bias[out];
+        for (int64_t k = 0; k < 27; ++k) {
+            const int64_t row = y * 2 - 1 + k / 9, column = x * 2 - 1 + k % 9 / 3;
+            if (row < 0 || row >= HEIGHT || column < 0 || column >= WIDTH) continue;
+            const double value = image[(row * WIDTH + column) * 3 + k % 3] * scale[k % 3] + shift[k % 3];
+            sum += value * weight[out * DEPTH + k];
+        }
+        plain[i] = static_cast<float>(std::fmin(std::fmax(sum, 0), 6));
+    }
+    require(close(one, plain), "bytes are convolved as numbers are");
+    require(same(one, four), "bytes are convolved the same with four threads");
+}
+
+void check_straightened(int seed) {
+    constexpr int64_t COUNT = 9, SPANS = 4, CELLS = 40, BINS = 6, SPEEDS = 3, KNOWN = 2, PITCH = SPANS * BINS + 4;
+    Random random(seed);
+    std::vector<uint8_t> trails(COUNT * SPANS * CELLS);
+    for (uint8_t& count : trails) count = static_cast<uint8_t>(random.below(9));
+    const Floats speed{-3, 0, 5}, sizes{0.3f, 0, 0.5f}, known = random.floats(COUNT * KNOWN), halves(COUNT, 2);
+    const bevfuse::straight::Layout layout{SPANS, 1,      CELLS, BINS,         0.05f, 0.25f,
+                                           SPEEDS, speed.data(), KNOWN, sizes.data(), PITCH};
+    Floats plain(COUNT * SPEEDS * PITCH), one(plain.size()), four(plain.size());
+    bevfuse_straightened(&layout, trails.data(), COUNT, halves.data(), known.data(), 0, one.data(), 1);
+    bevfuse_straightened(&layout, trails.data(), COUNT, halves.data(), known.data(), 0, four.data(), 4);
+    for (int64_t i = 0; i < COUNT * SPEEDS; ++i) {
+        float* row = plain.data() + i * PITCH;
+        const int64_t way = i / SPEEDS, s = i % SPEEDS;
+        for (int64_t span = 0; span < SPANS; ++span) {
+            const uint8_t* cells = trails.data() + (way * SPANS + span) * CELLS;
+            const auto before = [&](int64_t edge) {  // points before a bin's edge, where it was
+                const double place = (edge * 4.0 / BINS - 2 - speed[s] * 0.05 * span) / 0.25 + CELLS / 2;
+                double sum = 0;
+                for (int64_t c = 0; c < CELLS; ++c) sum += cells[c] * std::fmin(std::fmax(place - c, 0), 1);
+                return sum;
+            };
+            for (int64_t bin = 0; bin < BINS; ++bin) {
+                row[span * BINS + bin] = static_cast<float>(std::log1p(before(bin + 1) - before(bin)));
+            }
+        }
+        for (int64_t k = 0; k < KNOWN; ++k) row[SPANS * BINS + k] = known[way * KNOWN + k];
+        row[SPANS * BINS + KNOWN] = sizes[s];
+    }
+    require(close(one, plain), "a trail straightened has its points where they were");
+    require(same(one, four), "trails are straightened the same with four threads");
+}
+
 void check_all(int seed) {
+    check_perceptron(seed);
+    check_pixels(seed);
+    check_straightened(seed);
     check_bottleneck(seed);
     check_winograd(seed);
     check_attention(seed);

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from calibration.errors import InputError
 from perception.ops.perceptron import Perceptron, highest_of_groups
-from perception.ops.rows import Layer, multiplies_rows
+from perception.ops.rows import Layer, evened, multiplies_rows
 
 OFF = {torch.float32: 3e-6, torch.bfloat16: 1e-2}  # relative root mean square
 
@@ -51,6 +51,8 @@ def test_all_at_once_is_one_layer_after_the_other(count, first, hidden, last, re
     assert found.shape == plain.shape == (count, last)
     assert (found - plain).norm() <= OFF[dtype] * (plain.norm() + 1)
     assert not relu or (found >= 0).all()
+    assert torch.equal(network(evened(rows)), found)
+    assert torch.equal(network.plain(evened(rows)), plain)
 
 
 @settings(max_examples=60, deadline=None)

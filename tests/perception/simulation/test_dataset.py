@@ -223,6 +223,18 @@ def test_a_dataset_grows_and_scenes_keep_their_part(simulated, tmp_path):
 def test_what_was_begun_with_other_settings_is_refused(simulated):
     with pytest.raises(InputError, match="seed: expected 5, as begun, got 6; use another folder"):
         run(simulated, settings=replace(SETTINGS, seed=6))
+    with pytest.raises(InputError, match=r"rare: expected 1.0, as begun, got 2.0; use another folder"):
+        run(simulated, settings=replace(SETTINGS, rare=2.0))
+
+
+def test_what_was_begun_before_there_was_a_choice_goes_on(simulated, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(simulated, root)
+    began = root / ".simulation" / "settings.json"
+    began.write_text(json.dumps({key: value for key, value in json.loads(began.read_text()).items() if key != "rare"}))
+    assert run(root) == 0
+    with pytest.raises(InputError, match=r"rare: expected 1.0, as begun, got 2.0; use another folder"):
+        run(root, settings=replace(SETTINGS, rare=2.0))
 
 
 def test_images_between_keyframes_come_at_twelve_hertz_when_asked(devkit):

@@ -102,9 +102,9 @@ def test_a_driver_stops_behind_another():
     assert 15 < motion.along[-1] + 2.25 < 24
 
 
-def peopled(seed, seconds=4.0):
+def peopled(seed, seconds=4.0, rare=1.0):
     rng = np.random.default_rng(seed)
-    return populate(rng, make_layout(rng), seconds)
+    return populate(rng, make_layout(rng), seconds, rare)
 
 
 def test_nobody_drives_through_anybody():
@@ -114,6 +114,16 @@ def test_nobody_drives_through_anybody():
         for number, (pose, size) in enumerate(poses):
             for other, its in poses[:number]:
                 assert not rectangles_touch(pose, size - 0.15, other, its - 0.15)
+
+
+def test_machines_and_cycles_can_be_more_frequent_and_machines_face_either_way():
+    usual, often = ([agent for seed in range(4) for agent in peopled(seed, 1.0, rare).agents] for rare in (1.0, 4.0))
+    for category in ("vehicle.construction", "vehicle.bicycle"):
+        few, many = (sum(agent.model.category == category for agent in agents) for agents in (usual, often))
+        assert many > 1.5 * few > 0
+    turns = [agent.place[2] for agent in often if agent.model.category == "vehicle.construction" and not agent.base]
+    along = np.round(np.array(turns) / (np.pi / 2)).astype(int) % 4
+    assert (np.bincount(along, minlength=4) > 3).all()
 
 
 def test_a_few_scenes_have_all_classes_and_moving_and_standing_things_of_many():
