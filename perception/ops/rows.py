@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perception.ops import native
+from perception.ops.dense import working_dtype
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,15 @@ def multiplies_rows(dtype: torch.dtype) -> bool:
     if dtype not in (torch.float32, torch.bfloat16) or native.library() is None:
         return False
     return dtype == torch.float32 or native.multiplies_bf16()
+
+
+def rows_dtype(x: Tensor) -> torch.dtype | None:
+    """What kernels would multiply this input's numbers in, as autocast has it; None where layers must do: without the
+    kernels, on a GPU, and where a gradient or a graph is wanted."""
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.jit.is_tracing():
+        return None
+    dtype = working_dtype(x.dtype)
+    return dtype if multiplies_rows(dtype) else None
 
 
 def packed(weight: Tensor, dtype: torch.dtype, grouped: bool = False) -> Tensor:

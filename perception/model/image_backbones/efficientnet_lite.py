@@ -19,9 +19,8 @@ from perception.checkpoints.efficientnet_lite0 import imagenet_weights
 from perception.config import Settings as BaseSettings
 from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
 from perception.ops.bottleneck import Bottleneck
-from perception.ops.dense import fuses, working_dtype
 from perception.ops.pixels import PixelConvolution, normalised
-from perception.ops.rows import Layer, multiplies_rows
+from perception.ops.rows import Layer, rows_dtype
 
 STEM = 32
 Colour = tuple[float, float, float]
@@ -91,8 +90,8 @@ class EfficientNetLite(nn.Module):
 
     def of_pixels(self, images: Tensor, mean: Colour, std: Colour) -> list[Tensor]:
         """The same for images as they are decoded, (N, H, W, 3) uint8, and what they are to be normalised by."""
-        dtype = working_dtype(self.stem[0].weight.dtype)
-        if self._of_pixels is None or images.device.type != "cpu" or not multiplies_rows(dtype):
+        dtype = rows_dtype(self.stem[0].weight)
+        if self._of_pixels is None or dtype is None:
             return self(normalised(images, mean, std))
         return self._through_stages(self._of_pixels(mean, std, dtype)(images))
 
@@ -141,10 +140,9 @@ class InvertedBottleneck(nn.Module):
         self._at_once = cache(partial(Bottleneck, widen, convolve, narrow, self.stride, self.shortcut))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._at_once is not None and fuses(x):
-            dtype = working_dtype(x.dtype)
-            if multiplies_rows(dtype):
-                return self._at_once(dtype)(x.to(dtype))
+        dtype = rows_dtype(x)
+        if self._at_once is not None and dtype is not None:
+            return self._at_once(dtype)(x.to(dtype))
         inner = self.narrow(self.depthwise(self.widen(x)))
         return x + inner if self.shortcut else inner
 

@@ -24,9 +24,8 @@ from torch import Tensor, nn
 
 from perception.config import Settings as BaseSettings
 from perception.model.boxes import best_rows, label_columns
-from perception.ops.dense import fuses, working_dtype
 from perception.ops.perceptron import Perceptron
-from perception.ops.rows import Layer, multiplies_rows
+from perception.ops.rows import Layer, rows_dtype
 from perception.ops.trails import WAY, Layout, count_trails, straightened, straightened_rows
 from perception.types import Boxes3D, Frame
 
@@ -116,8 +115,8 @@ class Motion(nn.Module):
         """trails (K, spans * layers, cells), counts, uint8 or float; lengths (K,) [m]; known (K, classes + GEOMETRY);
         speeds (S,) [m/s] -> logits (K, S)."""
         settings, sizes, halves = self.settings, speeds.abs() / 10, seen_to(lengths)
-        dtype = working_dtype(known.dtype)
-        if self._at_once is not None and trails.dtype == torch.uint8 and fuses(known) and multiplies_rows(dtype):
+        dtype = rows_dtype(known)
+        if self._at_once is not None and trails.dtype == torch.uint8 and dtype is not None:
             about = known.to(dtype)
             rows = straightened_rows(trails, halves, speeds, about, sizes, settings.layout, settings.bins)
             return self._at_once(dtype)(rows.flatten(0, 1)).view(rows.shape[:2])
@@ -127,7 +126,7 @@ class Motion(nn.Module):
         return self.judge(straight + about)[..., 0]
 
     def finalise(self) -> None:
-        """For weights that don't change any more: the sum of two products is one of twice as wide rows."""
+        """For weights that don't change any more: the sum of two products is one of wider rows."""
         weight = torch.cat([self.trail.weight, self.known.weight], dim=1)
         _, _, middle, _, last = self.judge
         layers = (weight, self.trail.bias + self.known.bias), (middle.weight, middle.bias), (last.weight, last.bias)

@@ -30,9 +30,8 @@ from perception.model.boxes import (
     score_logits,
     to_be_turned,
 )
-from perception.ops.dense import fuses, working_dtype
 from perception.ops.perceptron import Perceptron
-from perception.ops.rows import Layer, multiplies_rows
+from perception.ops.rows import Layer, rows_dtype
 from perception.ops.surroundings import gather_surroundings
 from perception.types import Boxes3D, Frame
 
@@ -97,8 +96,8 @@ class Placement(nn.Module):
     def forward(self, points: Tensor, there: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """points (K, P, POINT), see `seen_from_faces`; there (K, P) bool; known (K, classes + GEOMETRY)
         -> (K, FIT); (K,), positive where the heading is right; (K, classes + 1), logits."""
-        dtype = working_dtype(known.dtype)
-        if self._at_once is not None and fuses(known) and multiplies_rows(dtype):
+        dtype = rows_dtype(known)
+        if self._at_once is not None and dtype is not None:
             point, judge = self._at_once(dtype)
             highest = point.highest(points[there], there.sum(dim=1))
             fit, facing, kind = judge(torch.cat([highest, known], dim=1)).split([FIT, 1, len(self.classes) + 1], dim=1)
