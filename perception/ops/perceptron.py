@@ -78,7 +78,8 @@ class Perceptron:
         return rows
 
     def _run(self, rows: Tensor, starts: Tensor | None) -> Tensor:
-        rows = evened(rows.to(self.dtype)) if rows.shape[-1] == self.width else rows
+        rows = rows.to(self.dtype)
+        rows = evened(rows) if rows.shape[-1] == self.width else rows
         native.require("rows of a perceptron", rows, (None, even(self.width)), self.dtype)
         rows = rows.contiguous()
         groups = len(rows) if starts is None else len(starts) - 1

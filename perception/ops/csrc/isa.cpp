@@ -8,6 +8,7 @@
 #include "common.h"
 
 #if defined(BEVFUSE_AMX)
+#include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -18,6 +19,13 @@ namespace {
 constexpr const char* NAMES[] = {"baseline", "avx2", "avx512", "avx512_bf16", "amx"};
 
 #if defined(BEVFUSE_AMX)
+// Asked of the processor itself: compilers that know the instructions don't all know their names here.
+bool has_tiles() {
+    constexpr unsigned LEAF = 7, BF16 = 1u << 22, TILE = 1u << 24;
+    unsigned a, b, c, d;
+    return __get_cpuid_count(LEAF, 0, &a, &b, &c, &d) && (d & BF16) && (d & TILE);
+}
+
 // Tiles are 8 KB of registers more for each thread, which Linux gives to a process that asks.
 bool may_use_tiles() {
     constexpr long REQUEST = 0x1023, TILES = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
@@ -35,8 +43,7 @@ Isa of_processor() {
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
 #if defined(BEVFUSE_AMX)
-    const bool tiles = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16");
-    if (bf16 && tiles && may_use_tiles()) return Isa::amx;
+    if (bf16 && has_tiles() && may_use_tiles()) return Isa::amx;
 #endif
     if (bf16) return Isa::avx512_bf16;
     if (avx512) return Isa::avx512;
