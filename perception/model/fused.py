@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from perception.model.layers import PointwiseConv2d, SamePaddingConv2d
 from perception.ops.dense import Activation, convolve, fuses, linear, multiplies_tiles, working_dtype
 from perception.ops.int8 import Int8Convolution
-from perception.ops.winograd import BOUNDS, WinogradConvolution, computes_winograd
+from perception.ops.rows import multiplies_rows
+from perception.ops.winograd import BOUNDS, WinogradConvolution
 
 LEAST_CHANNELS = 16  # of a convolution in eight bits, or by Winograd's transforms
 LEAST_PIXELS = 256  # of the maps of one by Winograd's transforms, whose weights are four times as large
@@ -118,7 +119,7 @@ class WinogradConv2d(FusedConv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         dtype, pixels = working_dtype(self.weight.dtype), x.shape[0] * x.shape[-2] * x.shape[-1]
-        if pixels < LEAST_PIXELS or multiplies_tiles(dtype) or not (fuses(x) and computes_winograd(dtype)):
+        if pixels < LEAST_PIXELS or multiplies_tiles(dtype) or not (fuses(x) and multiplies_rows(dtype)):
             return super().forward(x)
         if dtype not in self._ways:
             self._ways[dtype] = WinogradConvolution(self.weight, self.bias, self.shape[1], self.activation, dtype)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from perception.ops.bottleneck import missing
+from perception.ops.same_padding import missing, same_padded
 
 
 class ConvNormAct(nn.Module):
@@ -70,8 +70,7 @@ class SamePadding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.stride == 1:
             return x
-        (top, bottom), (left, right) = map(self.missing, x.shape[2:])
-        return F.pad(x, (left, right, top, bottom))
+        return same_padded(x, self.kernel, self.stride)
 
     def missing(self, length: int) -> tuple[int, int]:
         """Pixels before a row or column so long, and behind it, at most one more."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from calibration.errors import InputError
 from perception.ops import native
 from perception.ops.rows import Layer, multiplies_rows, packed
+from perception.ops.same_padding import missing, same_padded
 
 WIDE_STEP = 16  # wide channels are a multiple of this
 
@@ -84,8 +85,7 @@ class Bottleneck:
         """The same in torch."""
         widen, convolve, narrow = self.layers
         wide = x.float() if widen is None else F.relu6(F.conv2d(x.float(), self._rounded(widen), widen.bias.float()))
-        (top, bottom), (left, right) = (missing(length, self.kernel, self.stride) for length in x.shape[2:])
-        padded = F.pad(wide, (left, right, top, bottom))
+        padded = same_padded(wide, self.kernel, self.stride)
         weight, bias = convolve.weight.float(), convolve.bias.float()
         wide = F.relu6(F.conv2d(padded, weight, bias, self.stride, groups=self.inner)).to(self.dtype).float()
         out = F.conv2d(wide, self._rounded(narrow), narrow.bias.float())
@@ -93,9 +93,3 @@ class Bottleneck:
 
     def _rounded(self, layer: Layer) -> Tensor:
         return layer.weight.to(self.dtype).float()
-
-
-def missing(length: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Pixels of padding before a row or column so long, and behind it, at most one more."""
-    wanted = max((-(-length // stride) - 1) * stride + kernel - length, 0)
-    return wanted // 2, wanted - wanted // 2

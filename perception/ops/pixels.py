@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perception.ops import native
-from perception.ops.bottleneck import missing
 from perception.ops.rows import Layer, evened, multiplies_rows, packed
+from perception.ops.same_padding import missing, same_padded
 
 CHANNELS = 3
 MOST = 6.0  # of ReLU6, which follows
@@ -82,8 +82,7 @@ class PixelConvolution:
 
     def plain(self, images: Tensor) -> Tensor:
         """The same in torch."""
-        (top, bottom), (left, right) = (missing(length, self.kernel, self.stride) for length in images.shape[1:3])
-        numbers = F.pad(normalised(images, self.mean, self.std), (left, right, top, bottom))
+        numbers = same_padded(normalised(images, self.mean, self.std), self.kernel, self.stride)
         weight, numbers = (each.to(self.dtype).float() for each in (self.layer.weight, numbers))
         return F.relu6(F.conv2d(numbers, weight, self.layer.bias.float(), self.stride)).to(self.dtype)
 

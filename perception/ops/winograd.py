@@ -23,6 +23,7 @@ from torch import Tensor
 from calibration.errors import InputError
 from perception.ops import native
 from perception.ops.dense import PLAIN, Activation
+from perception.ops.rows import multiplies_rows
 
 TAPS = 3
 POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))}  # and infinity
@@ -65,13 +66,6 @@ def transformed(weight: Tensor, tile: tuple[int, int]) -> Tensor:
     return torch.einsum("ia,ocab,jb->ijoc", down, weight.detach().double(), across).flatten(0, 1)
 
 
-def computes_winograd(dtype: torch.dtype) -> bool:
-    """Whether the kernels are there, and multiply numbers of this type."""
-    if dtype not in TILES or native.library() is None:
-        return False
-    return dtype == torch.float32 or native.multiplies_bf16()
-
-
 class WinogradConvolution:
     """Maps x (N, in, H, W) -> activated sums (N, out, H', W') of the same type, float32 or bfloat16; stride 1.
 
@@ -86,7 +80,7 @@ class WinogradConvolution:
             raise InputError("channels in bfloat16", "an even number", str(self.channels))
         self.padding, self.activation, self.dtype, self.tile = padding, activation, dtype, TILES[dtype]
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach().float().contiguous()
-        self._packed = _packed(transformed(weight, self.tile).to(dtype)) if computes_winograd(dtype) else None
+        self._packed = _packed(transformed(weight, self.tile).to(dtype)) if multiplies_rows(dtype) else None
 
     def __call__(self, x: Tensor) -> Tensor:
         if self._packed is None:

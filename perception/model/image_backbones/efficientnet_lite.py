@@ -82,7 +82,6 @@ class EfficientNetLite(nn.Module):
             strides.append(stride)
         self.out_channels = [used[i].channels for i in settings.out_stages]
         self.strides = [strides[i] for i in settings.out_stages]
-
         self._of_pixels: Callable[[Colour, Colour, torch.dtype], PixelConvolution] | None = None
 
     def forward(self, images: Tensor) -> list[Tensor]:

@@ -49,7 +49,7 @@ void strip_of(const Shape& shape, const Weights<T>& weights, const Products<T>& 
     const int64_t row = first * shape.stride - shape.top;
     const int64_t from = std::max<int64_t>(row, 0), to = std::min(row + strip.rows, shape.height);
     const int64_t last = to * shape.width, group = sparse::group_of<T>();
-    if (by.tiles && weights.widen) by.tiles->lay(shape.channels);
+    if (weights.widen) by.lay(shape.channels);
     for (int64_t channel = 0; channel < shape.inner; channel += group) {
         const int64_t wide = std::min(group, shape.inner - channel);
         ways.cleared(shape, wide, row, strip);
@@ -66,7 +66,7 @@ void strip_of(const Shape& shape, const Weights<T>& weights, const Products<T>& 
         way.convolved(shape, strip, wide, rows, weights.convolve + channel, weights.convolve_bias + channel,
                       own.convolved + channel);
     }
-    if (by.tiles) by.tiles->lay(shape.inner);
+    by.lay(shape.inner);
     for (int64_t pixel = 0, end = rows * shape.out_width; pixel < end; pixel += TOGETHER) {
         const int64_t count = std::min(TOGETHER, end - pixel), place = first * shape.out_width + pixel;
         sparse::multiply_rows(by, own.convolved + pixel * shape.inner, count, weights.narrow, shape.inner, stride,
@@ -99,13 +99,11 @@ int compute(const Shape& shape, const T* inputs, const Weights<T>& weights, cons
     sparse::each(threads, items, [&](int64_t item, int thread) {
         const int64_t map = item / strips, first = item % strips * rows;
         float* own = floats.get() + thread * (wide + products);
-        alignas(64) unsigned char before[sparse::TILE_STATE];
-        if (by.tiles) by.tiles->enter(before);
+        const sparse::Entered tiles(by.tiles);
         strip_of(shape, weights, by, sparse::kernels().bottleneck, way,
                  inputs + map * shape.height * shape.width * shape.channels, first,
                  std::min(rows, shape.out_height - first), {own, own + wide, middle.get() + thread * convolved},
                  outputs + map * shape.out_height * shape.out_width * shape.out_channels);
-        if (by.tiles) by.tiles->leave(before);
     });
     return 0;
 }

@@ -17,6 +17,27 @@ struct Products {
     int64_t together;    // input channels, side by side
     int64_t depth;       // input channels are filled up to a multiple of this
     const Tiles* tiles;  // to be entered, or null
+
+    // Before multiply_rows, for rows of so many channels.
+    void lay(int64_t cin) const {
+        if (tiles) tiles->lay(cin);
+    }
+};
+
+// The tiles, if there are any, are this thread's as long as it lives.
+class Entered {
+   public:
+    explicit Entered(const Tiles* tiles) : tiles_(tiles) {
+        if (tiles_) tiles_->enter(before_);
+    }
+    ~Entered() {
+        if (tiles_) tiles_->leave(before_);
+    }
+    Entered(const Entered&) = delete;
+
+   private:
+    const Tiles* tiles_;
+    alignas(64) unsigned char before_[TILE_STATE];
 };
 
 template <class T>

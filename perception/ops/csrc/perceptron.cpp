@@ -43,7 +43,7 @@ void pass(const Network& network, const Products<T>& by, const T* rows, int64_t 
     for (int64_t i = 0; i < network.count; ++i) {
         const Layer& layer = network.layers[i];
         const int64_t stride = padded(layer.cout, sparse::kernels().width);
-        if (by.tiles) by.tiles->lay(layer.cin);
+        by.lay(layer.cin);
         sparse::multiply_rows(by, rows, count, static_cast<const T*>(layer.weight), layer.cin, stride, products);
         const bool last = i + 1 == network.count;
         T* to = between + i % 2 * room;
@@ -84,11 +84,9 @@ int compute(const Network& network, const T* rows, int64_t count, const int64_t*
         const int64_t first = starts ? starts[i] : i * PIECE;
         const int64_t last = starts ? starts[i + 1] : std::min(count, first + PIECE);
         float* own = floats.get() + thread * 2 * room;
-        alignas(64) unsigned char before[sparse::TILE_STATE];
-        if (by.tiles) by.tiles->enter(before);
+        const sparse::Entered tiles(by.tiles);
         piece(network, by, rows, first, last, starts != nullptr, own, between.get() + thread * 2 * room, own + room,
               out + (starts ? i : first) * network.cout());
-        if (by.tiles) by.tiles->leave(before);
     });
     return 0;
 }

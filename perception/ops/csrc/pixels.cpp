@@ -73,15 +73,13 @@ int compute(const Shape& shape, const Layer& layer, Converted converted, rows::F
     sparse::each(threads, items, [&](int64_t item, int thread) {
         const int64_t image = item / pieces, first = item % pieces * ROWS;
         T* own = own_rows.get() + thread * (lines + seen);
-        alignas(64) unsigned char before[sparse::TILE_STATE];
-        if (by.tiles) by.tiles->enter(before);
-        if (by.tiles) by.tiles->lay(shape.depth());
+        const sparse::Entered tiles(by.tiles);
+        by.lay(shape.depth());
         for (int64_t y = first; y < std::min(first + ROWS, shape.out_height); ++y) {
             row_of(shape, layer, by, converted, finished, images + image * shape.height * shape.width * CHANNELS, y,
                    {own, own + lines, own_products.get() + thread * products},
                    out + (image * shape.out_height + y) * shape.out_width * shape.out_channels);
         }
-        if (by.tiles) by.tiles->leave(before);
     });
     return 0;
 }

@@ -26,15 +26,13 @@ int convolve(const T* features, const T* weight, const Steps& steps, int64_t cin
     });
     each(threads, tiles, [&](int64_t tile, int thread) {
         float* sums = workspace.get() + thread * rules.tile_rows * stride;
-        alignas(64) unsigned char before[TILE_STATE];
-        if (products.tiles) products.tiles->enter(before);
+        const Entered tiles(products.tiles);
         std::fill_n(sums, rules.rows_in(tile) * stride, 0.0f);
         for (int64_t o = 0; o < offsets; ++o) {
             const int64_t begin = rules.starts[tile * offsets + o], end = rules.starts[tile * offsets + o + 1];
             products.multiply(features, rules.sources + begin, rules.targets + begin, end - begin,
                               packed.get() + o * depth * stride, cin, stride, sums);
         }
-        if (products.tiles) products.tiles->leave(before);
         inner.finish(sums, stride, cout, rules, tile, epilogue, out);
     });
     return 0;

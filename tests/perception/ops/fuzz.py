@@ -17,12 +17,13 @@ from perception.ops import native
 from perception.ops.bev_pool import PoolingPlan, bev_pool
 from perception.ops.frustum import Frustums, Map, frustum_cells
 from perception.ops.nms import circle_nms, rotated_nms
+from perception.ops.rows import multiplies_rows
 from perception.ops.sparse import Kernel, SparseTensor, convolve, convolve_inverse
 from perception.ops.surroundings import gather_surroundings
 from perception.ops.trails import Layout, count_trails
 from perception.ops.voxelize import voxelize
 from perception.ops.window_attention import window_attention, window_order
-from perception.ops.winograd import TILES, WinogradConvolution, computes_winograd
+from perception.ops.winograd import TILES, WinogradConvolution
 
 WILD = (-(2**63), -(2**31) - 1, -(2**31), -2, -1, 2**31 - 1, 2**31, 2**32, 2**62, 2**63 - 1)
 WILD_FLOATS = (float("nan"), float("inf"), -float("inf"), 1e38, -1e38, 1e19, 9.3e18, 0.0, -0.0, 1e-45)
@@ -97,7 +98,7 @@ def convolve_by_tiles(rng: np.random.Generator) -> None:
     cin, cout, height, width = (int(n) for n in rng.integers(1, 60, 4))
     dtype = list(TILES)[int(rng.integers(0, 2))]
     padding = tuple(int(n) for n in rng.integers(0, 3, 2))
-    if dtype == torch.bfloat16 and (cin % 2 or not computes_winograd(dtype)):
+    if dtype == torch.bfloat16 and (cin % 2 or not multiplies_rows(dtype)):
         dtype = torch.float32
     convolution = WinogradConvolution(numbers(rng, cout, cin, 3, 3), numbers(rng, cout), padding, "relu6", dtype)
     convolution(numbers(rng, int(rng.integers(0, 3)), cin, height, width).to(dtype))

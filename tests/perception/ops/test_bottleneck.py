@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,6 +12,7 @@ from perception.model.image_backbones.efficientnet_lite import Settings
 from perception.model.inference import for_inference
 from perception.ops.bottleneck import Bottleneck
 from perception.ops.rows import Layer, multiplies_rows
+from tests.perception.ops.processors import LESSER, alone_and_with_four_threads, run_as_if_on
 
 OFF = {torch.float32: 3e-6, torch.bfloat16: 1e-2}  # relative root mean square
 
@@ -75,14 +72,8 @@ def test_maps_too_wide_for_the_cache_go_by_strips(dtype):
 @pytest.mark.parametrize("dtype", OFF, ids=str)
 def test_the_number_of_threads_changes_nothing(dtype):
     block, x = made(dtype, inner=96), numbers(3, 24, 37, 150).to(dtype)
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        alone = block(x)
-        torch.set_num_threads(4)
-        assert torch.equal(block(x), alone)
-    finally:
-        torch.set_num_threads(threads)
+    alone, together = alone_and_with_four_threads(lambda: block(x))
+    assert torch.equal(together, alone)
 
 
 def test_maps_may_lie_in_memory_as_they_like():
@@ -137,11 +128,10 @@ def test_a_backbone_made_ready_sees_what_it_saw_before(dtype):
         assert (new.float() - old).norm() <= 4 * OFF[dtype] * old.norm()
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "avx512_bf16"])
+@pytest.mark.parametrize("isa", LESSER)
 def test_lesser_processors_compute_the_same(isa):
     if not multiplies_rows(torch.float32):
         pytest.skip("no kernels here")
     chosen = "all_at_once or by_strips or made_ready"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, __file__]
-    done = subprocess.run(command, env={**os.environ, "BEVFUSE_ISA": isa}, capture_output=True, text=True, check=False)
+    done = run_as_if_on(isa, chosen, __file__)
     assert done.returncode == 0, done.stdout[-2000:]

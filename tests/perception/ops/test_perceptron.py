@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from itertools import pairwise
 
 import pytest
@@ -15,6 +12,7 @@ from hypothesis import strategies as st
 from calibration.errors import InputError
 from perception.ops.perceptron import Perceptron, highest_of_groups
 from perception.ops.rows import Layer, evened, multiplies_rows
+from tests.perception.ops.processors import LESSER, alone_and_with_four_threads, run_as_if_on
 
 OFF = {torch.float32: 3e-6, torch.bfloat16: 1e-2}  # relative root mean square
 
@@ -73,15 +71,9 @@ def test_the_highest_of_each_group_is_found(counts, relu, dtype):
 @pytest.mark.parametrize("dtype", OFF, ids=str)
 def test_the_number_of_threads_changes_nothing(dtype):
     network, rows, counts = made(dtype), numbers(3000, 12), torch.tensor([0, 700, 1, 2299])
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        alone, highest = network(rows), network.highest(rows, counts)
-        torch.set_num_threads(4)
-        assert torch.equal(network(rows), alone)
-        assert torch.equal(network.highest(rows, counts), highest)
-    finally:
-        torch.set_num_threads(threads)
+    for compute in (lambda: network(rows), lambda: network.highest(rows, counts)):
+        alone, together = alone_and_with_four_threads(compute)
+        assert torch.equal(together, alone)
 
 
 def test_rows_may_lie_in_memory_as_they_like():
@@ -108,11 +100,10 @@ def test_layers_and_rows_that_do_not_fit_are_refused():
             made().highest(numbers(5, 12), torch.tensor(counts))
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "avx512_bf16"])
+@pytest.mark.parametrize("isa", LESSER)
 def test_lesser_processors_compute_the_same(isa):
     if not multiplies_rows(torch.float32):
         pytest.skip("no kernels here")
     files = [__file__, str(__file__).replace("test_perceptron", "test_trails")]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not lesser", *files]
-    done = subprocess.run(command, env={**os.environ, "BEVFUSE_ISA": isa}, capture_output=True, text=True, check=False)
+    done = run_as_if_on(isa, "not lesser", *files)
     assert done.returncode == 0, done.stdout[-2000:]

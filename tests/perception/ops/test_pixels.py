@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,6 +12,7 @@ from perception.model.image_backbones.efficientnet_lite import Settings
 from perception.model.inference import for_inference
 from perception.ops.pixels import PixelConvolution, normalised
 from perception.ops.rows import Layer, multiplies_rows
+from tests.perception.ops.processors import LESSER, alone_and_with_four_threads, run_as_if_on
 
 OFF = {torch.float32: 3e-6, torch.bfloat16: 1e-2}  # relative root mean square
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -52,14 +49,8 @@ def test_bytes_are_convolved_as_numbers_are(shape, out, kernel, stride, dtype, s
 
 def test_the_number_of_threads_changes_nothing():
     convolution, seen = made(), images(3, 70, 90, 3)
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        alone = convolution(seen)
-        torch.set_num_threads(4)
-        assert torch.equal(convolution(seen), alone)
-    finally:
-        torch.set_num_threads(threads)
+    alone, together = alone_and_with_four_threads(lambda: convolution(seen))
+    assert torch.equal(together, alone)
 
 
 def test_other_images_are_refused():
@@ -84,10 +75,9 @@ def test_a_backbone_sees_in_decoded_images_what_it_sees_in_normalised_ones(dtype
         assert (new.float() - old).norm() <= 4 * OFF[dtype] * old.norm()
 
 
-@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512", "avx512_bf16"])
+@pytest.mark.parametrize("isa", LESSER)
 def test_lesser_processors_compute_the_same(isa):
     if not multiplies_rows(torch.float32):
         pytest.skip("no kernels here")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "as_numbers", __file__]
-    done = subprocess.run(command, env={**os.environ, "BEVFUSE_ISA": isa}, capture_output=True, text=True, check=False)
+    done = run_as_if_on(isa, "as_numbers", __file__)
     assert done.returncode == 0, done.stdout[-2000:]

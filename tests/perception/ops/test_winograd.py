@@ -14,7 +14,9 @@ from calibration.errors import InputError
 from perception.model import fused as layers
 from perception.model.fused import FusedConv2d, WinogradConv2d, fused
 from perception.ops.dense import PLAIN
-from perception.ops.winograd import BOUNDS, TILES, WinogradConvolution, computes_winograd, transforms
+from perception.ops.rows import multiplies_rows
+from perception.ops.winograd import BOUNDS, TILES, WinogradConvolution, transforms
+from tests.perception.ops.processors import alone_and_with_four_threads
 
 OFF = {torch.float32: 2e-6, torch.bfloat16: 1e-2}  # relative root mean square
 
@@ -24,7 +26,7 @@ def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def made(dtype: torch.dtype, cin: int = 24, cout: int = 20, padding: tuple[int, int] = (1, 1), activation="none"):
-    if not computes_winograd(dtype):
+    if not multiplies_rows(dtype):
         pytest.skip(f"no kernels for {dtype} here")
     return WinogradConvolution(numbers(cout, cin, 3, 3, seed=1), numbers(cout, seed=2), padding, activation, dtype)
 
@@ -73,14 +75,8 @@ def test_sums_are_those_of_the_definition(shape, channels, padding, activation, 
 @pytest.mark.parametrize("dtype", TILES, ids=str)
 def test_the_number_of_threads_changes_nothing(dtype):
     convolution, x = made(dtype, 48, 64), numbers(2, 48, 37, 50).to(dtype)
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        alone = convolution(x)
-        torch.set_num_threads(4)
-        assert torch.equal(convolution(x), alone)
-    finally:
-        torch.set_num_threads(threads)
+    alone, together = alone_and_with_four_threads(lambda: convolution(x))
+    assert torch.equal(together, alone)
 
 
 def test_maps_may_lie_in_memory_as_they_like():
