@@ -79,7 +79,7 @@ def bus(rng: np.random.Generator) -> Model:
 
 
 def construction_vehicle(rng: np.random.Generator) -> Model:
-    """An excavator, a wheel loader or a roller, in yellow or orange."""
+    """An excavator, a wheel loader or a roller, in yellow or orange: each with a front that can be told."""
     colour = Look(Kind.PAINT, [YELLOW, YELLOW, ORANGE, from_srgb(200, 196, 188)][rng.integers(4)])
     build = (_excavator, _loader, _roller)[rng.integers(3)]
     return model("vehicle.construction", [build(rng, colour)])
@@ -203,12 +203,20 @@ def _loader(rng: np.random.Generator, colour: Look) -> Mesh:
 
 
 def _roller(rng: np.random.Generator, colour: Look) -> Mesh:
-    drums = [cylinder(0.62, 1.7, (x, 0, 0.62), STEEL, "y", 18) for x in (-1.45, 1.45)]
-    body = [box((2.4, 1.4, 0.8), (0, 0, 1.25), colour, (0.9, 0.95)), box((0.7, 1.3, 0.5), (0, 0, 1.8), TRIM)]
-    posts = [rod((x, y, 1.5), (x, y, 2.75), 0.05, TRIM) for x in (-0.6, 0.7) for y in (-0.65, 0.65)]
-    return merged([*drums, *body, *posts, box((1.9, 1.6, 0.08), (0.05, 0, 2.8), colour)]).moved(
-        scale=rng.uniform(0.85, 1.1)
-    )
+    """One steel drum in its frame in front; tyres and the engine under a sloping hood behind."""
+    parts = [cylinder(0.62, 1.7, (1.45, 0, 0.62), STEEL, "y", 18)]
+    parts += [box((1.7, 0.07, 0.22), (1.05, y, 0.66), colour) for y in (-0.8, 0.8)]
+    parts += [cylinder(0.62, 0.42, (-1.45, y, 0.62), RUBBER_TRACK, "y", 16) for y in (-0.6, 0.6)]
+    parts += [cylinder(0.3, 0.46, (-1.45, y, 0.62), colour, "y", 10) for y in (-0.6, 0.6)]
+    hood = [(-2.05, 0.75), (-0.55, 0.75), (-0.55, 1.75), (-1.1, 1.72), (-2.05, 1.3)]
+    parts += [prism(hood, 1.3, colour), box((0.03, 1.0, 0.4), (-2.05, 0, 1.0), TRIM)]
+    parts += [box((0.04, 0.3, 0.14), (-2.05, y, 1.24), TAILLIGHT) for y in (-0.5, 0.5)]
+    parts += [box((1.3, 1.5, 0.3), (0.1, 0, 0.95), TRIM), box((0.5, 0.55, 0.7), (-0.25, 0, 1.45), TRIM)]
+    parts += [box((0.15, 0.5, 0.75), (0.6, 0, 1.45), colour, (0.7, 0.9))]
+    parts += [rod((x, y, 1.1), (x, y, 2.75), 0.05, TRIM) for x in (-0.6, 0.7) for y in (-0.65, 0.65)]
+    parts += [box((0.08, 0.22, 0.16), (0.78, y, 2.6), HEADLIGHT) for y in (-0.5, 0.5)]
+    parts += [box((1.9, 1.6, 0.08), (0.05, 0, 2.8), colour)]
+    return merged(parts).moved(scale=rng.uniform(0.85, 1.1))
 
 
 RUBBER_TRACK = Look(Kind.RUBBER, from_srgb(44, 42, 40))

@@ -42,6 +42,21 @@ def test_vehicles_have_headlights_in_front_and_tail_lights_behind(build):
         assert places[mesh.kinds == Kind.TAILLIGHT].max() < 0
 
 
+@pytest.mark.parametrize("build", [*ANNOTATED[:-2], *CYCLES], ids=lambda build: build.__name__)
+def test_what_has_a_front_shows_it(build):
+    """Materials and heights along a thing aren't those of the same thing turned round."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        mesh = build(rng, rider=False).mesh if build in CYCLES else build(rng).mesh
+        a, b, c = (mesh.vertices[mesh.triangles[:, k]] for k in range(3))
+        area, middle = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2, (a + b + c) / 3
+        low, high = mesh.extent
+        place = ((middle - low) / (high - low) * (8, 1, 6)).astype(int).clip(0, (7, 0, 5))
+        amounts = np.zeros((8, 6, mesh.kinds.max() + 1))
+        np.add.at(amounts, (place[:, 0], place[:, 2], mesh.kinds), area)
+        assert np.abs(amounts - amounts[::-1]).sum() / 2 > 0.08 * amounts.sum()
+
+
 @pytest.mark.parametrize("build", CLUTTER, ids=lambda build: build.__name__)
 def test_clutter_is_nobodys_annotation(build):
     assert build(np.random.default_rng(0)).category == ""
