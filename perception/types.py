@@ -82,13 +82,17 @@ class Boxes3D:
     labels: np.ndarray  # (N,) int64, index into class_names
     class_names: tuple[str, ...]
     frame: str = "lidar"
+    # By who says so, how much speaks for the front being where the yaw has it, and not at the other end: (N,) logits.
+    fronts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.centers)
         shapes = {"centers": (count, 3), "sizes": (count, 3), "yaws": (count,), "velocities": (count, 2)}
         shapes |= {"scores": (count,), "labels": (count,)}
-        for name, shape in shapes.items():
-            got = np.shape(getattr(self, name))
+        arrays = {name: (getattr(self, name), shape) for name, shape in shapes.items()}
+        arrays |= {f"fronts[{name!r}]": (logits, (count,)) for name, logits in self.fronts.items()}
+        for name, (array, shape) in arrays.items():
+            got = np.shape(array)
             if got != shape:
                 raise InputError(f"boxes.{name}", f"shape {shape}", f"{got}")
 
@@ -112,13 +116,31 @@ class Boxes3D:
     def select(self, rows: np.ndarray) -> Boxes3D:
         """The boxes a boolean mask or an index array picks, in its order."""
         names = ("centers", "sizes", "yaws", "velocities", "scores", "labels")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+        fronts = {name: logits[rows] for name, logits in self.fronts.items()}
+        return replace(self, fronts=fronts, **{name: getattr(self, name)[rows] for name in names})
 
     @staticmethod
     def joined(parts: Sequence[Boxes3D]) -> Boxes3D:
         """The boxes of all parts, one at least, in one frame and of the same classes, one part after the other."""
         names = ("centers", "sizes", "yaws", "velocities", "scores", "labels")
-        return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        speaking = dict.fromkeys(name for part in parts for name in part.fronts)
+        fronts = {name: np.concatenate([part.front(name) for part in parts]) for name in speaking}
+        return replace(parts[0], fronts=fronts, **arrays)
+
+    def front(self, name: str) -> np.ndarray:
+        """What one says of the fronts (N,): a logit, positive where the heading is right; zeros of who says nothing."""
+        return self.fronts[name] if name in self.fronts else np.zeros(len(self), np.float32)
+
+    def with_front(self, name: str, logits: np.ndarray) -> Boxes3D:
+        """The same boxes, of whose fronts one more has said something (N,)."""
+        return replace(self, fronts={**self.fronts, name: logits})
+
+    def headed(self, yaws: np.ndarray) -> Boxes3D:
+        """The same boxes with other headings (N,) [rad]; what is said of an end of a box is still said of that end."""
+        sides = np.where(np.cos(yaws - self.yaws) < 0, -1, 1).astype(np.float32)
+        fronts = {name: logits * sides for name, logits in self.fronts.items()}
+        return replace(self, yaws=yaws, fronts=fronts)
 
     def transformed(self, target_from_source: Transform, frame: str) -> Boxes3D:
         """The same boxes in another frame; the heading is what remains of it in the target's x-y plane."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from perception.ops.nms import rotated_nms
 from perception.types import Boxes3D
 
+HEAD = "head"  # who says where fronts are before any refiner does; no more than that, so that its logits are all 1
 FRONTLESS = ("barrier", "traffic_cone")  # either of their ends may be called the front
 
 
@@ -25,7 +27,8 @@ def boxes_of_frame(
 ) -> Boxes3D:
     """One frame's boxes in the lidar frame."""
     floats = (t.detach().float().cpu().numpy() for t in (centers, sizes, yaws, velocities, scores))
-    return Boxes3D(*floats, labels.cpu().numpy().astype(np.int64), class_names)
+    fronts = {HEAD: np.ones(len(centers), np.float32)}
+    return Boxes3D(*floats, labels.cpu().numpy().astype(np.int64), class_names, fronts=fronts)
 
 
 def best_rows(boxes: Boxes3D, min_score: float, most: int, among: np.ndarray | None = None) -> np.ndarray:
@@ -51,11 +54,13 @@ def has_front(labels: np.ndarray, class_names: tuple[str, ...]) -> np.ndarray:
     return np.array([name not in FRONTLESS for name in class_names] + [False])[labels]
 
 
-def to_be_turned(boxes: Boxes3D, facing: np.ndarray, standing: float | None) -> np.ndarray:
-    """Which boxes have their front at the other end (N,): where `facing` (N,) is negative, and which aren't faster than
-    `standing` [m/s], if that is given."""
+def turned_round(boxes: Boxes3D, facing: np.ndarray, standing: float | None) -> Boxes3D:
+    """The boxes, those turned round where `facing` (N,) is negative and which aren't faster than `standing` [m/s], if
+    that is given."""
     wrong = facing < 0
-    return wrong if standing is None else wrong & ~(np.linalg.norm(boxes.velocities, axis=1) > standing)
+    if standing is not None:
+        wrong &= ~(np.linalg.norm(boxes.velocities, axis=1) > standing)
+    return boxes.headed(np.where(wrong, (boxes.yaws + 2 * math.pi) % (2 * math.pi) - math.pi, boxes.yaws))
 
 
 def judged_again(

@@ -27,7 +27,7 @@ from perception.refining.train import Training as BaseTraining
 from perception.types import Boxes3D, Frame, Truth
 
 MOST = 200  # boxes of a frame, though a refiner may look at fewer: worse ones teach what is nothing
-WITHOUT_POINTS_TOO = True  # frames teach about what the cameras alone find, where a detector has them stand in
+WITHOUT_TOO = ("cloud",)  # frames teach about what the cameras alone find, where a detector has them stand in
 IN_SIGHT = 0.2  # logarithm of the distance by which cameras may be wrong about where a thing is
 ROOM = 1.25  # of a collected view, against what the refiner sees: for shifts and scales
 
@@ -135,6 +135,7 @@ class Course(BaseCourse):
         ahead[doubted & (ahead >= 0)] ^= 1
         views = normalised(torch.from_numpy(images))
         kind, facing, place = self.refiner(views, torch.from_numpy(lessons.known[rows]), torch.from_numpy(heading))
+        facing = facing.sum(dim=1)
         right_kind, right_facing = torch.from_numpy(lessons.kind[rows]), torch.from_numpy(ahead)
         loss = F.cross_entropy(kind, right_kind, label_smoothing=settings.label_smoothing)
         known = right_facing >= 0

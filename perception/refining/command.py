@@ -2,7 +2,7 @@
 
 A refiner called NAME is perception/model/refiners/NAME.py, and how it learns is perception/refining/NAME.py: there
 `Training` are its settings, `lessons_of(frame, boxes, refiner_settings)` gives `Lessons`, see
-perception/refining/lessons.py, of frames without their cloud too if there is a true WITHOUT_POINTS_TOO, and
+perception/refining/lessons.py, of frames without one of the sensors too that WITHOUT_TOO names, and
 `Course(refiner, lessons, training)` is what perception/refining/train.py trains.
 """
 
@@ -132,16 +132,20 @@ def _claim(
 
 
 def _lessons(teacher: Detector, refiner: Any, source: Source, folder: Path, progress: Progress) -> list[Path]:
-    """Files of what each frame teaches, made now or there already; every other frame teaches without its cloud, too, if
-    that is something to learn from."""
+    """Files of what each frame teaches, made now or there already; every other frame teaches without its cloud, too,
+    and those between without their cameras, if that is something to learn from."""
     how = _how(refiner.name)
-    blind_too = getattr(how, "WITHOUT_POINTS_TOO", False) and teacher.config.cameras_stand_in
-    without = set(source.tokens[::2]) if blind_too else set()
+    without_too, config = getattr(how, "WITHOUT_TOO", ()), teacher.config
+    without_cloud = set(source.tokens[::2]) if "cloud" in without_too and config.cameras_stand_in else set()
+    fused = config.images is not None and config.lidar_encoder is not None
+    without_cameras = set(source.tokens[1::2]) if "cameras" in without_too and fused else set()
     files = {token: folder / f"{token}.npz" for token in source.tokens}
     remaining = [token for token, file in files.items() if not file.is_file()]
     for token in progress(remaining, len(remaining), "looking at what is found") if remaining else ():
         frame = source.frame(token)
-        shown = [frame, replace(frame, cloud=None)] if token in without else [frame]
+        shown = [frame]
+        shown += [replace(frame, cloud=None)] if token in without_cloud else []
+        shown += [replace(frame, cameras={})] if token in without_cameras else []
         parts = [how.lessons_of(one, teacher(one), refiner) for one in shown]
         how.Lessons.joined(parts).save(files[token])
     return list(files.values())

@@ -23,6 +23,7 @@ from perception.refining.train import Sums
 from perception.refining.train import Training as BaseTraining
 from perception.types import Boxes3D, Frame
 
+WITHOUT_TOO = ("cloud", "cameras")  # frames teach about what one sensor alone finds and says, too
 FAR_M = 50.0  # where as many are turned round as `doubted_far` says
 
 
@@ -37,6 +38,7 @@ class Training(BaseTraining):
     doubted: float = Field(0.02, ge=0, le=1)  # part of the headings shown turned round, near by,
     doubted_far: float = Field(0.05, ge=0, le=1)  # and far away
     unseen: float = Field(0.3, ge=0, le=1)  # part of the others that are not shown
+    unsaid: float = Field(0.15, ge=0, le=1)  # part of the times that one who is heard is not, as without the sensor
     shift_m: tuple[float, float] = (2.0, 1.0)  # deviation of where the own car is shown, along and across,
     turn: float = Field(0.05, ge=0)  # and of which way it looks [rad]
 
@@ -45,7 +47,7 @@ class Training(BaseTraining):
 class Lessons(LessonArrays):
     """K found boxes that stand, and the others nearby."""
 
-    things: np.ndarray  # (K, 1 + others, THING) float32, see things_of
+    things: np.ndarray  # (K, 1 + others, THING and logits) float32, see things_of
     facing: np.ndarray  # (K,) int64: 1, 0 where the front is at the other end
 
 
@@ -81,10 +83,13 @@ class Course(BaseCourse):
 
 
 def moved(things: np.ndarray, settings: Training, rng: np.random.Generator) -> np.ndarray:
-    """The things (K, 1 + others, THING), less some of the others, as from where the own car isn't quite."""
+    """The things (K, 1 + others, THING and logits), less some of the others and of who is heard, as from where the own
+    car isn't quite."""
     shown, count = things.copy(), len(things)
     x, y, yaw, vx, vy, label = (shown[..., THING.index(name)] for name in ("x", "y", "yaw", "vx", "vy", "label"))
     label[:, 1:][rng.random(label[:, 1:].shape) < settings.unseen] = -1
+    heard = shown[..., len(THING) :]
+    heard *= rng.random((count, 1, heard.shape[2])) >= settings.unsaid
     angle = rng.normal(0, settings.turn, (count, 1))
     cosine, sine = np.cos(angle), np.sin(angle)
     x += rng.normal(0, settings.shift_m[0], (count, 1))
@@ -96,11 +101,13 @@ def moved(things: np.ndarray, settings: Training, rng: np.random.Generator) -> n
 
 
 def doubted(things: np.ndarray, settings: Training, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """The things (K, 1 + others, THING), of which some that stand are turned round; and if the first is (K,) int64."""
+    """The things (K, 1 + others, THING and logits), of which some that stand are turned round; and if the first is
+    (K,) int64."""
     x, y, vx, vy = (things[..., THING.index(name)] for name in ("x", "y", "vx", "vy"))
     far = np.minimum(np.hypot(x, y) / FAR_M, 1)
     chance = settings.doubted + (settings.doubted_far - settings.doubted) * far
     turned = (rng.random(x.shape) < chance) & (np.hypot(vx, vy) <= MOVING)
     shown = things.copy()
     shown[..., THING.index("yaw")] += math.pi * turned
+    shown[..., len(THING) :] *= np.where(turned, -1, 1)[..., None]
     return shown, turned[:, 0].astype(np.int64)

@@ -19,7 +19,7 @@ from perception.training.settings import PasteSettings
 from perception.types import Boxes3D, Frame
 
 STRIP_M, STRIPS = 0.25, 2**15  # along x, points are looked up by strips this wide, so many on either side of 0
-COLUMNS = tuple(field.name for field in fields(Boxes3D) if field.name not in ("class_names", "frame"))
+COLUMNS = tuple(field.name for field in fields(Boxes3D) if field.name not in ("class_names", "frame", "fronts"))
 
 Objects = list[tuple[Boxes3D, np.ndarray]]  # one box each, and its points (M, 5) float32
 

@@ -70,6 +70,11 @@ def test_boxes_have_as_many_rows_everywhere(field):
         dataclasses.replace(boxes, **{field: getattr(boxes, field)[:-1]})
 
 
+def test_what_is_said_of_fronts_has_a_row_a_box():
+    with pytest.raises(InputError, match=r"boxes.fronts\['points'\]: expected shape \(6,\), got \(5,\)"):
+        dataclasses.replace(random_boxes(), fronts={"points": np.zeros(5)})
+
+
 def test_letters_of_a_shape_stand_for_any_size():
     check_array("it", np.zeros((0, 7, 3), np.uint8), "(H, W, 3)", np.uint8)
     with pytest.raises(InputError, match="it: expected"):
@@ -150,3 +155,22 @@ def test_seams_are_frozen():
     for seam, field in ((random_boxes(), "scores"), (PointCloud(np.zeros((0, 5), np.float32)), "points")):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(seam, field, None)
+
+
+def test_what_is_said_of_fronts_goes_with_the_boxes():
+    said = dataclasses.replace(random_boxes(), fronts={"points": np.arange(6.0)})
+    np.testing.assert_array_equal(said.select([4, 1]).fronts["points"], [4, 1])
+    np.testing.assert_array_equal(said.transformed(level_transform(), "world").fronts["points"], np.arange(6.0))
+    both = Boxes3D.joined([random_boxes(1), said, dataclasses.replace(said, fronts={"cameras": np.ones(6)})])
+    np.testing.assert_array_equal(both.fronts["points"], [0] * 6 + [*range(6)] + [0] * 6)
+    np.testing.assert_array_equal(both.front("cameras"), [0] * 12 + [1] * 6)
+    assert not both.front("nobody").any()
+
+
+def test_of_boxes_with_other_headings_it_stays_with_the_end_it_was_said_of():
+    said = dataclasses.replace(random_boxes(), fronts={"points": np.full(6, 2.0)})
+    turns = np.array([0.0, np.pi, 0.3, np.pi - 0.3, -np.pi, 7.0])
+    headed = said.headed(said.yaws + turns)
+    np.testing.assert_array_equal(headed.fronts["points"], [2, -2, 2, -2, -2, 2])
+    np.testing.assert_array_equal(headed.yaws, said.yaws + turns)
+    np.testing.assert_array_equal(said.fronts["points"], 2)

@@ -11,7 +11,6 @@ away has its thing's wheels below its bottom in the full image.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Literal
 
@@ -23,12 +22,13 @@ from torch import Tensor, nn
 from perception.config import Settings as BaseSettings
 from perception.looks import Looks, looks_at
 from perception.model.boxes import (
+    HEAD,
     best_of_each,
     best_rows,
     judged_again,
     label_columns,
     score_logits,
-    to_be_turned,
+    turned_round,
 )
 from perception.model.image_backbones.efficientnet_lite import Settings as BackboneSettings
 from perception.nuscenes import CAMERAS
@@ -56,7 +56,6 @@ class Settings(BaseSettings):
     weight: float = Field(0.7, ge=0, le=1)  # of the second opinion's logarithm in the score
     second_label: float = 0.15  # other classes at least as probable are handed on too
     other_label: float = Field(1.0, gt=0, le=1)  # part of a score left for other labels than those that points gave
-    sure: float = Field(0.0, ge=0)  # logit: headings are turned only where as much speaks against them
     standing: float | None = None  # m/s: faster boxes keep their heading, which a `motion` refiner before knows better
     measured: bool = True  # boxes of frames with points are the LiDAR's, and stay where they are
     max_overlap: float = 0.2  # of two boxes of a class that overlap more the worse one goes
@@ -87,8 +86,9 @@ class Appearance(nn.Module):
 
     def forward(self, views: Tensor, known: Tensor, heading: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """views (K, 3, S, S) normalised; known (K, classes + GEOMETRY); heading (K, 2), cosine and sine of the box's
-        yaw counted from the line of sight -> logits of classes and background (K, classes + 1); (K,), positive where
-        the heading is right; (K, 2), how much farther from the camera, a logarithm, and to the left [m] the thing is.
+        yaw counted from the line of sight -> logits of classes and background (K, classes + 1); (K, 2), logits that
+        add up to a positive one where the heading is right, of the view and of how far headings as found are to be
+        trusted; (K, 2), how much farther from the camera, a logarithm, and to the left [m] the thing is.
         """
         return self.opinion(self.seen(views), known, heading)
 
@@ -104,7 +104,7 @@ class Appearance(nn.Module):
         """The rest of `forward`, which costs next to nothing."""
         judged = self.judge(torch.cat([seen, known], dim=1))
         facing = self.facing(judged)
-        ahead = (facing[:, :2] * heading).sum(dim=1) + facing[:, 2]
+        ahead = torch.stack([(facing[:, :2] * heading).sum(dim=1), facing[:, 2]], dim=1)
         return self.kind(judged), ahead, self.place(judged) * judged.new_tensor(PLACE)
 
     def example(self, count: int, chance: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,7 +128,7 @@ class Appearance(nn.Module):
         return self._joined(boxes.select(unseen), looked_at, kind, facing, settings.other_label if measured else 1.0)
 
     def _judged(self, boxes: Boxes3D, looks: Looks, measured: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Probabilities (K, classes + 1), facing logits (K,), and places (K, 2)."""
+        """Probabilities (K, classes + 1), facing logits (K, 2), and places (K, 2)."""
         device = self.kind.weight.device
         known, heading = (torch.from_numpy(array).to(device) for array in what_is_known(boxes, looks, measured))
         geometry = np.concatenate([boxes.centers, boxes.sizes, boxes.yaws[:, None]], axis=1)
@@ -143,9 +143,9 @@ class Appearance(nn.Module):
     def _joined(
         self, unseen: Boxes3D, seen: Boxes3D, kind: np.ndarray, facing: np.ndarray, other_label: float
     ) -> Boxes3D:
-        wrong = to_be_turned(seen, facing + self.settings.sure, self.settings.standing)
-        yaws = np.where(wrong, (seen.yaws + 2 * math.pi) % (2 * math.pi) - math.pi, seen.yaws).astype(seen.yaws.dtype)
-        seen = replace(seen, yaws=yaws)
+        others = [logits for name, logits in seen.fronts.items() if name != HEAD]  # for the head, there is the trust
+        seen = seen.with_front(self.settings.name, facing[:, 0])
+        seen = turned_round(seen, facing.sum(axis=1) + sum(others), self.settings.standing)
         seen = judged_again(seen, kind, self.settings.weight, self.settings.second_label, other_label)
         joined = Boxes3D.joined([unseen, seen])
         return joined.select(best_of_each(joined, self.settings.max_overlap))

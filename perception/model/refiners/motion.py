@@ -251,4 +251,4 @@ def _moved(boxes: Boxes3D, ways: Ways, speed: np.ndarray, sure: np.ndarray, sett
     fast = told & (np.linalg.norm(velocity, axis=1) > settings.turning)
     goes = np.arctan2(velocity[:, 1], velocity[:, 0])
     yaws = np.where(fast, goes, boxes.yaws).astype(boxes.yaws.dtype)
-    return replace(boxes, velocities=velocities, yaws=yaws)
+    return replace(boxes.headed(yaws), velocities=velocities)

@@ -28,7 +28,7 @@ from perception.model.boxes import (
     judged_again,
     label_columns,
     score_logits,
-    to_be_turned,
+    turned_round,
 )
 from perception.ops.perceptron import Perceptron
 from perception.ops.rows import Layer, rows_dtype
@@ -135,7 +135,8 @@ class Placement(nn.Module):
         around = Surroundings(around.rows[enough], around.points[enough], around.counts[enough])
         fit, facing, kind = self._judged(around, boxes.select(around.rows))
         unseen = np.setdiff1d(np.arange(len(boxes)), around.rows)
-        moved = fitted(boxes.select(around.rows), fit, facing, settings.standing)
+        moved = fitted(boxes.select(around.rows), fit).with_front(settings.name, facing)
+        moved = turned_round(moved, facing, settings.standing)
         moved = judged_again(moved, kind, settings.weight, settings.second_label)
         joined = Boxes3D.joined([boxes.select(unseen), moved])
         return joined.select(best_of_each(joined, settings.max_overlap))
@@ -212,10 +213,10 @@ def surroundings_of(points: np.ndarray, boxes: Boxes3D, rows: np.ndarray, settin
     return Surroundings(np.asarray(rows, np.int64), seen.numpy(), counts.numpy())
 
 
-def fitted(boxes: Boxes3D, fit: np.ndarray, facing: np.ndarray, standing: float | None) -> Boxes3D:
-    """The boxes changed by (K, FIT), and turned round where `facing` (K,) is below zero and they aren't fast."""
+def fitted(boxes: Boxes3D, fit: np.ndarray) -> Boxes3D:
+    """The boxes changed by (K, FIT)."""
     shift = turned(fit[:, :3], boxes.yaws)
-    yaws = boxes.yaws + fit[:, 6] + np.where(to_be_turned(boxes, facing, standing), math.pi, 0)
+    yaws = boxes.yaws + fit[:, 6]
     return replace(
         boxes,
         centers=(boxes.centers + shift).astype(boxes.centers.dtype),

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from perception.model.boxes import turned_round
 from perception.model.inference import for_inference
 from perception.model.refiners.placement import (
-    FIT,
     GEOMETRY,
     POINT,
     Placement,
@@ -120,7 +120,7 @@ def test_what_is_wanted_makes_boxes_right() -> None:
     numbers = [np.concatenate([b.centers, b.sizes, b.yaws[:, None]], axis=1) for b in (found, right)]
     fit, fronted, ahead = wanted_fit(*numbers)
     assert fronted.all()
-    moved = fitted(found, fit, np.where(ahead, 1.0, -1.0), None)
+    moved = turned_round(fitted(found, fit), np.where(ahead, 1.0, -1.0), None)
     np.testing.assert_allclose(moved.centers, right.centers, atol=1e-5)
     np.testing.assert_allclose(moved.sizes, right.sizes, rtol=1e-5)
     np.testing.assert_allclose(np.cos(moved.yaws - right.yaws), 1, atol=1e-6)
@@ -130,7 +130,7 @@ def test_what_is_wanted_makes_boxes_right() -> None:
 def test_what_is_faster_than_standing_keeps_its_front() -> None:
     boxes = cars(np.random.default_rng(3), 2)
     boxes = replace(boxes, velocities=np.array([[3.0, 0], [0.1, 0]]))
-    moved = fitted(boxes, np.zeros((2, FIT)), np.full(2, -1.0), 1.0)
+    moved = turned_round(boxes, np.full(2, -1.0), 1.0)
     np.testing.assert_allclose(np.cos(moved.yaws - boxes.yaws), [1, -1])
 
 
@@ -170,6 +170,7 @@ def test_it_learns_to_fit_boxes(tmp_path: Path) -> None:
             errors.extend(apart.min(axis=0))
             if boxes is fixed:
                 fronts.extend(np.cos(boxes.yaws[apart.argmin(axis=0)] - right.yaws) > 0)
+                assert (boxes.fronts["placement"] >= 0).all()  # it has turned what it said is the wrong way round
     assert np.mean(after) < 0.5 * np.mean(before)
     assert np.mean(fronts) > 0.8
 

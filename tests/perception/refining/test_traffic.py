@@ -40,6 +40,12 @@ def standing(count: int = 12, seed: int = 0) -> Boxes3D:
     return replace(boxes, velocities=np.zeros((count, 2), np.float32), scores=np.linspace(0.9, 0.2, count))
 
 
+def told(boxes: Boxes3D, seed: int = 1) -> Boxes3D:
+    """The boxes, of whose fronts something has been said."""
+    logits = np.random.default_rng(seed).normal(0, 3, (2, len(boxes))).astype(np.float32)
+    return replace(boxes, fronts={"placement": logits[0], "appearance": logits[1]})
+
+
 def street(rng: np.random.Generator, count: int = 8) -> Boxes3D:
     """Parked cars: on the right they face as the own car, on the left against it. In the ego frame they would be at y
     from -6 to 6; here they are in the lidar's, whose y is ahead."""
@@ -84,10 +90,10 @@ def test_only_headings_change_and_only_by_half_a_turn() -> None:
     boxes = standing(40)
     refined = refiner().refine(frame_of(), boxes)
     same(replace(refined, yaws=boxes.yaws), boxes)
+    assert (refined.fronts["traffic"] >= 0).all()
     off = apart(refined.yaws, boxes.yaws)
     assert ((off < 1e-6) | (np.abs(off - np.pi) < 1e-6)).all()
     assert (off > 1).any()
-    same(refiner(sure=1e3).refine(frame_of(), boxes), boxes)
 
 
 def test_unknown_velocities_count_as_standing() -> None:
@@ -97,13 +103,13 @@ def test_unknown_velocities_count_as_standing() -> None:
 
 
 def test_the_answer_for_the_other_heading_is_the_opposite() -> None:
-    model, things = refiner(), torch.from_numpy(things_of(standing(30), frame_of(), Settings())[1])
+    model, things = refiner(), torch.from_numpy(things_of(told(standing(30)), frame_of(), Settings())[1])
     other = things.clone()
     other[:, 0, THING.index("yaw")] += np.pi
+    other[:, 0, len(THING) :] *= -1  # what is said of an end stays with it
     with torch.no_grad():
         # What was found is told apart from what wasn't; but for that the two are one question.
-        for name in ("score",):
-            things[:, 0, THING.index(name)] = other[:, 0, THING.index(name)] = 0.0
+        things[:, 0, THING.index("score")] = other[:, 0, THING.index("score")] = 0.0
         model.judge[0].weight[:, 5] = 0  # which of the two was found
         torch.testing.assert_close(model(things), -model(other), rtol=1e-4, atol=1e-5)
 
@@ -148,7 +154,8 @@ def test_lessons_are_of_what_stands_and_has_a_front() -> None:
 
 
 def test_doubts_grow_with_distance_and_spare_what_moves() -> None:
-    things = np.zeros((4000, 2, len(THING)), np.float32)
+    things = np.zeros((4000, 2, len(THING) + 1), np.float32)
+    things[..., -1] = 2.0  # what is said of an end stays with it
     things[:2000, :, THING.index("x")] = 60.0
     things[:, 1, THING.index("vx")] = 4.0
     settings = Training(doubted=0.1, doubted_far=0.4)
@@ -157,14 +164,17 @@ def test_doubts_grow_with_distance_and_spare_what_moves() -> None:
     assert first[2000:].mean() == pytest.approx(0.1, abs=0.03)
     np.testing.assert_array_equal(shown[:, 1], things[:, 1])
     np.testing.assert_allclose(shown[:, 0, THING.index("yaw")], np.pi * first, rtol=1e-6)
+    np.testing.assert_array_equal(shown[:, 0, -1], 2 - 4 * first)
     assert not things[..., THING.index("yaw")].any()
 
 
 def test_the_own_car_is_shown_elsewhere_and_some_others_not_at_all() -> None:
-    things = things_of(standing(30), frame_of(), Settings())[1]
-    still = Training(unseen=0.0, shift_m=(0.0, 0.0), turn=0.0)
+    things = things_of(told(standing(30)), frame_of(), Settings())[1]
+    still = Training(unseen=0.0, unsaid=0.0, shift_m=(0.0, 0.0), turn=0.0)
     np.testing.assert_allclose(moved(things, still, np.random.default_rng(0)), things, rtol=1e-6)
-    shown = moved(things, Training(unseen=0.5), np.random.default_rng(0))
+    shown = moved(things, Training(unseen=0.5, unsaid=0.4), np.random.default_rng(0))
+    deaf = (shown[..., len(THING) :] == 0).all(axis=1)  # alike for the box and the others: it is the sensor that lacks
+    assert deaf[:, 1:].mean() == pytest.approx(0.4, abs=0.15)
     label = THING.index("label")
     np.testing.assert_array_equal(shown[:, 0, label], things[:, 0, label])
     there = things[:, 1:, label] >= 0
@@ -194,6 +204,31 @@ def test_it_learns_which_side_is_driven_on(tmp_path: Path) -> None:
     moved = wrong.transformed(ahead.ego_from_lidar.inverse() @ SIDEWAYS, "lidar")
     again = model.refine(ahead, moved).transformed(SIDEWAYS.inverse() @ ahead.ego_from_lidar, "lidar")
     assert apart(again.yaws, refined.yaws).max() < 1e-3
+
+
+def test_it_learns_whom_to_believe(tmp_path: Path) -> None:
+    rng, settings = np.random.default_rng(0), Training(epochs=3, epoch_lessons=3000, learning_rate=1e-2)
+
+    def found() -> tuple[Boxes3D, Boxes3D]:
+        """Cars anywhere, found either way round, and as they are. One tells them apart, the other at random."""
+        right = replace(standing(20, int(rng.integers(10**6))), labels=np.full(20, CAR))
+        wrong = turned(right, rng.random(20) < 0.5)
+        sides = np.where(np.abs(wrong.yaws - right.yaws) > 1, -1, 1)
+        noise = rng.normal(0, 4, (2, 20))
+        said = {"placement": sides * 1.5 + noise[0] / 8, "appearance": noise[1]}
+        return replace(wrong, fronts={name: logits.astype(np.float32) for name, logits in said.items()}), right
+
+    pairs = [found() for _ in range(40)]
+    parts = [lessons_of(frame_of(right), wrong, Settings()) for wrong, right in pairs]
+    model = refiner()
+    course = Course(model, type(parts[0]).joined(parts), settings)
+    train_refiner(course, settings, tmp_path / "last.ckpt", lambda things, count, what: things, lambda line: None)
+    wrong, right = found()
+    refined = model.eval().refine(frame_of(), wrong)
+    assert (apart(refined.yaws, right.yaws) < 1e-3).mean() > 0.9
+    # With the heading as it was nobody has changed his mind of which end is the front.
+    sides = np.sign(np.cos(refined.yaws - wrong.yaws))
+    np.testing.assert_allclose(refined.fronts["placement"], sides * wrong.fronts["placement"])
 
 
 def test_a_detector_needs_no_sensor_for_it() -> None:
