@@ -98,10 +98,9 @@ class BoxFusion:
         share = _trace(ours) / (_trace(ours) + _trace(theirs))  # of the main stream, in what has no direction
         height = share * main.centers[:, 2] + (1 - share) * camera.centers[:, 2]
         return replace(
-            main,
+            main.headed(_mean_yaw(main.yaws, camera.yaws, share)),
             centers=np.column_stack([places, height]),
             sizes=np.exp(share[:, None] * np.log(main.sizes) + (1 - share[:, None]) * np.log(camera.sizes)),
-            yaws=_mean_yaw(main.yaws, camera.yaws, share),
             velocities=_mean_known(main.velocities, camera.velocities, share[:, None]),
         )
 

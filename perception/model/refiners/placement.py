@@ -216,12 +216,11 @@ def surroundings_of(points: np.ndarray, boxes: Boxes3D, rows: np.ndarray, settin
 def fitted(boxes: Boxes3D, fit: np.ndarray) -> Boxes3D:
     """The boxes changed by (K, FIT)."""
     shift = turned(fit[:, :3], boxes.yaws)
-    yaws = boxes.yaws + fit[:, 6]
+    yaws = (boxes.yaws + fit[:, 6] + math.pi) % (2 * math.pi) - math.pi
     return replace(
-        boxes,
+        boxes.headed(yaws.astype(boxes.yaws.dtype)),
         centers=(boxes.centers + shift).astype(boxes.centers.dtype),
         sizes=(boxes.sizes * np.exp(fit[:, 3:6])).astype(boxes.sizes.dtype),
-        yaws=((yaws + math.pi) % (2 * math.pi) - math.pi).astype(boxes.yaws.dtype),
     )
 
 
