@@ -3,7 +3,8 @@
     OUT/images.onnx   images (N, 3, H, W), normalised, N as configured -> features, the image backbone and its neck
     OUT/bev.onnx      BEV maps (1, C, X, Y), of the camera, of the LiDAR or of both -> the head's raw outputs
     OUT/camera_bev.onnx  the same of the cameras' map alone, where the cameras have a head of their own
-    OUT/appearance.onnx  64 views, what is known of their boxes, their headings -> kind, facing and place
+    OUT/appearance.onnx  64 views, what is known of their boxes, their headings -> kind, facing (two logits, whose sum
+                         is positive where the heading is right) and place
 
 Between the two lie the view transform's pooling and the sparse encoder, which have no ONNX operators; voxels come
 before them, and boxes are decoded behind.

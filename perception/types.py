@@ -130,7 +130,7 @@ class Boxes3D:
 
     def front(self, name: str) -> np.ndarray:
         """What one says of the fronts (N,): a logit, positive where the heading is right; zeros of who says nothing."""
-        return self.fronts[name] if name in self.fronts else np.zeros(len(self), np.float32)
+        return self.fronts.get(name, np.zeros(len(self), np.float32))
 
     def with_front(self, name: str, logits: np.ndarray) -> Boxes3D:
         """The same boxes, of whose fronts one more has said something (N,)."""

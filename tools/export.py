@@ -21,7 +21,7 @@ def main(
 
     OUT/bev.onnx: BEV maps to the head's outputs. With cameras, OUT/images.onnx: images to features. Where they have a
     head of their own, OUT/camera_bev.onnx: the same of their map alone. With the refiner `appearance`,
-    OUT/appearance.onnx: views of boxes to kind, facing and place.
+    OUT/appearance.onnx: views of boxes to kind, facing (two logits, to be added) and place.
 
     Example: python tools/export.py configs/sim_fusion.yaml --out exported
     """

@@ -47,10 +47,10 @@ def combine(settings: DetectorConfig, weights: Sequence[Path], out: Path) -> tup
     from perception.checkpoints.native import read_weights, save_weights
     from perception.config import config_text
     from perception.model.network import Network
-    from perception.training.trainee import start_from
+    from perception.training.trainee import refiner_of, start_from
 
     given = [read_weights(path) for path in weights]
-    names = {name.split(".")[1] for tensors in given for name in tensors if name.startswith("refiners.")}
+    names = {refiner_of(name) for tensors in given for name in tensors}
     settings = settings.model_copy(update={"refiners": tuple(one for one in settings.refiners if one.name in names)})
     network = Network(settings)
     loaded, needed = start_from(network, given), len(network.state_dict())

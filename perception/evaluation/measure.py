@@ -37,13 +37,9 @@ def made_up_boxes(
     near = truth.select(np.sort(rng.integers(0, count, samples * detections // 2)))
     wrong = truth.select(np.sort(rng.integers(0, count, samples * detections - len(near))))
     found = [_disturbed(near, 0.7, rng), _disturbed(wrong, 20, rng)]
-    joined = {
-        name: np.concatenate([getattr(part.boxes, name) for part in found])
-        for name in ("centers", "sizes", "yaws", "velocities", "scores", "labels")
-    }
     which = np.concatenate([part.samples for part in found])
     attributes = np.concatenate([part.attributes for part in found])
-    predictions = SampleBoxes(which, Boxes3D(**joined, class_names=CLASS_NAMES, frame="world"), attributes)
+    predictions = SampleBoxes(which, Boxes3D.joined([part.boxes for part in found]), attributes)
     return predictions.select(np.argsort(which, kind="stable")), truth
 
 

@@ -6,7 +6,7 @@ Yan et al., SECOND, Sensors 2018. A frame of a street holds few buses and bicycl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ class PasteDatabase:
         if not objects:
             expected = f"objects of {', '.join(settings.objects)} with {settings.min_points} points or more"
             raise InputError("training.paste", expected, "none in the training split")
-        return PasteDatabase(concatenated([box for box, _ in objects]), tuple(points for _, points in objects))
+        return PasteDatabase(Boxes3D.joined([box for box, _ in objects]), tuple(points for _, points in objects))
 
     def save(self, path: Path, identity: str) -> None:
         """Write an .npz file, whole or not at all; `identity` says what it was made from."""
@@ -82,7 +82,7 @@ class PasteDatabase:
         for rows_inside in inside(points, new):
             buried[rows_inside] = True
         pasted = [self.points[row] for row in rows]
-        return np.concatenate([points[~buried], *pasted]), concatenated([boxes, new])
+        return np.concatenate([points[~buried], *pasted]), Boxes3D.joined([boxes, new])
 
     def _drawn(self, boxes: Boxes3D, settings: PasteSettings, rng: np.random.Generator) -> np.ndarray:
         """Rows to try, classes mixed: as many of each class as the frame lacks."""
@@ -96,7 +96,7 @@ class PasteDatabase:
 
     def _free_rows(self, rows: np.ndarray, boxes: Boxes3D) -> list[int]:
         """Those that touch neither a box of the frame nor an earlier one of these."""
-        all_boxes = concatenated([self.boxes.select(rows), boxes])
+        all_boxes = Boxes3D.joined([self.boxes.select(rows), boxes])
         table = torch.from_numpy(np.column_stack([all_boxes.centers, all_boxes.sizes, all_boxes.yaws]))
         touching = (overlap_bev(table[: len(rows)], table) > 0).numpy()
         accepted = np.zeros(len(all_boxes), bool)
@@ -120,11 +120,6 @@ def inside(points: np.ndarray, boxes: Boxes3D) -> list[np.ndarray]:
         near = near[np.abs(points[near, 1] - y) <= reach]
         found.append(np.sort(near[boxes.select([index]).contain(points[near])[0]]))
     return found
-
-
-def concatenated(parts: list[Boxes3D]) -> Boxes3D:
-    """Boxes of the same classes and frame, one after the other."""
-    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS})
 
 
 def objects_of(frame: Frame, settings: PasteSettings) -> Objects:

@@ -195,19 +195,26 @@ class WeightAverage:
             self.weights[name].copy_(tensor)
 
 
+def refiner_of(name: str) -> str:
+    """Of which refiner a tensor of this name is; "" where it is the detector's."""
+    return name.split(".")[1] if name.startswith("refiners.") else ""
+
+
 def start_from(network: Network, checkpoints: Iterable[Mapping[str, Tensor]]) -> int:
     """Load what fits of each of these weights, later ones over earlier ones -> how many tensors were loaded.
 
     Where the network takes more inputs than they know, behind those they know, the new ones count for nothing at first.
+    A refiner is taken whole, as it is, or not at all: half of one with half of another would fit, and mean nothing.
 
     An image backbone that they don't fill starts from the published weights its settings name, which aren't counted.
     """
     own, fitting = network.state_dict(), {}
     for weights in checkpoints:
-        widened = {
-            name: _widened(w, own[name].shape) for name, w in _named_for(network, weights).items() if name in own
-        }
-        fitting |= {name: w for name, w in widened.items() if own[name].shape == w.shape}
+        given = {name: w for name, w in _named_for(network, weights).items() if name in own}
+        widened = {name: w if refiner_of(name) else _widened(w, own[name].shape) for name, w in given.items()}
+        fits = {name for name, w in widened.items() if own[name].shape == w.shape}
+        others = {refiner_of(name) for name in own if name not in fits} - {""}
+        fitting |= {name: widened[name] for name in fits if refiner_of(name) not in others}
     lacking = own.keys() - fitting.keys()
     if any(name.startswith("camera_branch.backbone.") for name in lacking):
         load_pretrained = getattr(network.camera_branch.backbone, "load_pretrained", None)

@@ -18,10 +18,12 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from calibration.spelling import did_you_mean
 from perception.config import Settings as BaseSettings
+from perception.config import plugin_names
 from perception.model.boxes import HEAD, best_rows, has_front, turned_round
 from perception.types import Boxes3D, Frame
 
@@ -46,6 +48,16 @@ class Settings(BaseSettings):
     hidden: int = 48
     hears: tuple[str, ...] = (HEAD, "placement", "appearance")  # who may have said something of the fronts before
     standing: float = 1.0  # m/s: faster boxes keep their heading
+
+    @field_validator("hears")
+    @classmethod
+    def _known(cls, hears: tuple[str, ...]) -> tuple[str, ...]:
+        known = (HEAD, *plugin_names("perception.model.refiners"))
+        for name in hears:
+            if name not in known or hears.count(name) > 1:
+                what = "each once" if name in known else did_you_mean(name, known)
+                raise ValueError(f"expected {HEAD!r} or refiners, got {name!r}; {what}")
+        return hears
 
     def build(self, classes: tuple[str, ...]) -> Traffic:
         return Traffic(self, classes)
@@ -113,7 +125,8 @@ class Traffic(nn.Module):
 
 
 def _seen_from_the_first(things: Tensor) -> tuple[Tensor, Tensor]:
-    """Numbers about the first of the things (K, 1 + others, THING), and about each of the others in its axes."""
+    """Numbers about the first of the things (K, 1 + others, THING and logits), and about each of the others in its
+    axes."""
     x, y, yaw, vx, vy, score, _ = things[..., : len(THING)].unbind(dim=2)
     heard = (things[..., len(THING) :] / SAID).clamp(-MOST_SAID, MOST_SAID)
     cosine, sine = yaw[:, :1].cos(), yaw[:, :1].sin()

@@ -13,10 +13,12 @@ import torch
 from perception.model.boxes import turned_round
 from perception.model.inference import for_inference
 from perception.model.refiners.placement import (
+    FIT,
     GEOMETRY,
     POINT,
     Placement,
     Settings,
+    Surroundings,
     fitted,
     seen_from_faces,
     surroundings_of,
@@ -132,6 +134,22 @@ def test_what_is_faster_than_standing_keeps_its_front() -> None:
     boxes = replace(boxes, velocities=np.array([[3.0, 0], [0.1, 0]]))
     moved = turned_round(boxes, np.full(2, -1.0), 1.0)
     np.testing.assert_allclose(np.cos(moved.yaws - boxes.yaws), [1, -1])
+
+
+def test_a_fast_box_that_is_placed_keeps_its_front(monkeypatch) -> None:
+    rng = np.random.default_rng(3)
+    boxes, placing = cars(rng, 2), refiner(standing=1.0, second_label=1.0)
+    boxes = replace(boxes, velocities=np.array([[3.0, 0], [0.1, 0]], np.float32))
+
+    def judged(around: Surroundings, boxes: Boxes3D) -> tuple[np.ndarray, ...]:
+        kinds = np.eye(len(CLASS_NAMES) + 1, dtype=np.float32)[boxes.labels]
+        return np.zeros((2, FIT), np.float32), np.full(2, -1.5, np.float32), kinds
+
+    monkeypatch.setattr(placing, "_judged", judged)
+    moved = placing.refine(frame_of(boxes, rng), boxes)
+    at = [int(np.argmin(np.abs(moved.centers - center).sum(axis=1))) for center in boxes.centers]
+    np.testing.assert_allclose(np.cos(moved.yaws[at] - boxes.yaws), [1, -1], atol=1e-6)
+    np.testing.assert_array_equal(moved.fronts["placement"][at], [-1.5, 1.5])  # of the end that it was said of
 
 
 def test_lessons_say_what_is_right_and_barriers_have_no_front() -> None:

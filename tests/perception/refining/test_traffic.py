@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from calibration.errors import InputError
 from calibration.transform import Transform
 from perception.config import parse_config
+from perception.detector import Detector
 from perception.model.boxes import has_front
+from perception.model.network import Network
 from perception.model.refiners.traffic import THING, Settings, Traffic, things_of
 from perception.nuscenes import CLASS_NAMES
 from perception.refining.traffic import Course, Training, doubted, lessons_of, moved
@@ -235,3 +238,21 @@ def test_a_detector_needs_no_sensor_for_it() -> None:
     config = parse_config(tiny_data(cameras=False, head="centerpoint") | {"refiners": [{"name": "traffic"}]})
     assert not config.cameras
     assert config.refiners[0] == Settings()
+
+
+def test_those_it_hears_have_spoken() -> None:
+    looks = {"name": "appearance", "size": 16, "out_stage": 1, "hidden": 16, "min_score": 0.0}
+    places = {"name": "placement", "min_score": 0.0, "least_points": 1}
+    refiners = [places, looks, {"name": "traffic", "min_score": 0.0, "standing": 1e9}]
+    config = parse_config(tiny_data(cameras=False, head="centerpoint") | {"refiners": refiners})
+    torch.manual_seed(0)
+    found = Detector(config, Network(config))(tiny_frame())
+    assert set(found.fronts) == {*config.refiners[-1].hears, "traffic"}
+    assert all((logits != 0).any() for logits in found.fronts.values())
+    assert set(np.abs(found.fronts["head"])) == {1.0}
+
+
+@pytest.mark.parametrize(("hears", "word"), [(["head", "placment"], "placement"), (["head", "head"], "once")])
+def test_whom_nobody_knows_cannot_be_heard(hears: list[str], word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        parse_config(tiny_data() | {"refiners": [{"name": "traffic", "hears": hears}]})

@@ -11,6 +11,7 @@ from calibration.errors import InputError
 from perception.model import precision
 from perception.model.lidar_encoders.pillars import Settings as Pillars
 from perception.model.network import Network
+from perception.model.refiners.traffic import Settings as Traffic
 from perception.model.view_transforms.depth_lss import depth_images
 from perception.training.examples import Example, ExampleMaker, merged
 from perception.training.one_cycle import at, set_rates
@@ -140,6 +141,21 @@ def test_inputs_that_the_weights_to_start_from_do_not_know_count_for_nothing():
     batch = two_scenes().batch
     with torch.no_grad():
         torch.testing.assert_close(after(batch).heatmap, before(batch).heatmap)
+
+
+def test_a_refiner_is_taken_whole_or_not_at_all():
+    def network(*hears):
+        return Network(tiny_config(cameras=False).model_copy(update={"refiners": (Traffic(hears=hears),)}))
+
+    three, two = network("head", "placement", "appearance"), network("head", "placement")
+    before = {name: tensor.clone() for name, tensor in three.state_dict().items()}
+    names = [name for name in before if name.startswith("refiners.")]
+    assert start_from(three, [two.state_dict()]) == len(before) - len(names)
+    after = three.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in names)
+    other = network("head", "placement", "appearance")
+    assert start_from(three, [other.state_dict(), two.state_dict()]) == len(before)
+    assert all(torch.equal(three.state_dict()[name], other.state_dict()[name]) for name in names)
 
 
 def test_a_backbone_starts_from_its_published_weights_unless_others_fill_it():
