@@ -70,6 +70,9 @@ class Measurement:
     payload: Any  # CameraImage, PointCloud or EgoPose, or what stands for one that isn't read yet
 
 
+BOX_COLUMNS = ("centers", "sizes", "yaws", "velocities", "scores", "labels")  # every box has a row of each
+
+
 @dataclass(frozen=True)
 class Boxes3D:
     """Oriented boxes: gravity-centred, size along their own axes, yaw about +z counted from +x."""
@@ -115,15 +118,13 @@ class Boxes3D:
 
     def select(self, rows: np.ndarray) -> Boxes3D:
         """The boxes a boolean mask or an index array picks, in its order."""
-        names = ("centers", "sizes", "yaws", "velocities", "scores", "labels")
         fronts = {name: logits[rows] for name, logits in self.fronts.items()}
-        return replace(self, fronts=fronts, **{name: getattr(self, name)[rows] for name in names})
+        return replace(self, fronts=fronts, **{name: getattr(self, name)[rows] for name in BOX_COLUMNS})
 
     @staticmethod
     def joined(parts: Sequence[Boxes3D]) -> Boxes3D:
         """The boxes of all parts, one at least, in one frame and of the same classes, one part after the other."""
-        names = ("centers", "sizes", "yaws", "velocities", "scores", "labels")
-        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in BOX_COLUMNS}
         speaking = dict.fromkeys(name for part in parts for name in part.fronts)
         fronts = {name: np.concatenate([part.front(name) for part in parts]) for name in speaking}
         return replace(parts[0], fronts=fronts, **arrays)

@@ -6,7 +6,7 @@ Yan et al., SECOND, Sensors 2018. A frame of a street holds few buses and bicycl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,9 @@ from calibration.errors import InputError
 from calibration.files import written_whole
 from perception.ops.overlap import overlap_bev
 from perception.training.settings import PasteSettings
-from perception.types import Boxes3D, Frame
+from perception.types import BOX_COLUMNS, Boxes3D, Frame
 
 STRIP_M, STRIPS = 0.25, 2**15  # along x, points are looked up by strips this wide, so many on either side of 0
-COLUMNS = tuple(field.name for field in fields(Boxes3D) if field.name not in ("class_names", "frame", "fronts"))
 
 Objects = list[tuple[Boxes3D, np.ndarray]]  # one box each, and its points (M, 5) float32
 
@@ -52,7 +51,7 @@ class PasteDatabase:
 
     def save(self, path: Path, identity: str) -> None:
         """Write an .npz file, whole or not at all; `identity` says what it was made from."""
-        columns = {name: getattr(self.boxes, name) for name in COLUMNS}
+        columns = {name: getattr(self.boxes, name) for name in BOX_COLUMNS}
         lengths = np.array([len(points) for points in self.points])
         with written_whole(path) as beside, beside.open("wb") as file:
             points, names = np.concatenate(self.points), np.array(self.boxes.class_names)
@@ -66,7 +65,7 @@ class PasteDatabase:
         with np.load(path) as stored:
             if str(stored["identity"]) != identity:
                 return None
-            boxes = Boxes3D(*(stored[name] for name in COLUMNS), tuple(map(str, stored["class_names"])))
+            boxes = Boxes3D(*(stored[name] for name in BOX_COLUMNS), tuple(map(str, stored["class_names"])))
             return PasteDatabase(boxes, tuple(np.split(stored["points"], np.cumsum(stored["lengths"])[:-1])))
 
     def paste(
